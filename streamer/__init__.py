@@ -1,0 +1,1 @@
+"""Market-data streamer: one ingester, Redis in the middle, honest readers."""

@@ -1,0 +1,1 @@
+"""All that knows Coinbase: wire messages, sessions, transports, the supervised feed."""

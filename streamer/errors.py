@@ -1,0 +1,97 @@
+"""One error tree. Callers catch `StreamerError` or a branch of it; facts are attributes, the message is a sentence.
+
+    StreamerError
+    ├── ConfigError            a setting, argument or id that breaks a rule; nothing was started
+    │   └── InvalidProductId   also a ValueError
+    ├── FeedError              between us and the exchange
+    │   ├── ConnectFailed      the network did not carry us there
+    │   ├── ConnectRefused     the exchange answered and said no
+    │   └── MalformedFrame     a frame that is not what the protocol allows
+    └── StoreError             between us and Redis
+        ├── StoreUnavailable   no answer within the deadline, or an answer that means "not now"
+        ├── Fenced             a newer owner exists; this writer must step down
+        └── EmbeddedRedisError the child redis-server cannot be started or found
+"""
+
+from __future__ import annotations
+
+
+class StreamerError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(StreamerError):
+    """A value given by the user breaks a rule. Names the setting, the value and the rule.
+
+    Commands print it as one line and exit with status 2.
+    """
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        super().__init__(f"{name}: {value!r} is not valid: {rule}")
+        self.name, self.value, self.rule = name, value, rule
+
+
+class InvalidProductId(ConfigError, ValueError):
+    """A product id that no Redis key may be built from."""
+
+    def __init__(self, value: object) -> None:
+        shown = value if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+        super().__init__("product id", shown, "expected base-quote such as BTC-USD: capitals, digits, '.' and '-', at most 32")
+
+
+class FeedError(StreamerError):
+    """Something between us and the exchange."""
+
+
+class ConnectFailed(FeedError):
+    """The network did not carry us to the exchange: refused, timed out, reset, or TLS not trusted."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"cannot connect to {url}: {why}")
+        self.url, self.why = url, why
+
+
+class ConnectRefused(FeedError):
+    """The exchange answered the upgrade with an HTTP status instead of a WebSocket.
+
+    Attributes:
+        status: HTTP status of the answer.
+        retry_after_s: What a Retry-After header asked for, else None.
+    """
+
+    def __init__(self, url: str, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{url} refused the connection with HTTP {status}")
+        self.url, self.status, self.retry_after_s = url, status, retry_after_s
+
+
+class MalformedFrame(FeedError):
+    """A frame that is not JSON, or not an object of the protocol's shape. The frame is dropped and counted."""
+
+
+class StoreError(StreamerError):
+    """Something between us and Redis."""
+
+
+class StoreUnavailable(StoreError):
+    """Redis did not answer in time, or answered that it cannot serve (loading, read-only, out of memory).
+
+    Attributes:
+        url: The address, with any password hidden.
+        why: What went wrong, in words.
+    """
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"Redis at {url} is unavailable: {why}")
+        self.url, self.why = url, why
+
+
+class Fenced(StoreError):
+    """A write was refused because a newer owner holds the shard."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"epoch {epoch} is no longer the newest: another ingester owns this shard")
+        self.epoch = epoch
+
+
+class EmbeddedRedisError(StoreError):
+    """The embedded redis-server cannot be started, or another process holds its state folder."""

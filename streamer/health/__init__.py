@@ -1,0 +1,1 @@
+"""Is it alive: verdicts, the probe."""

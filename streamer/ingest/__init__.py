@@ -1,0 +1,1 @@
+"""The writing half: books, sink, lease, supervisor."""

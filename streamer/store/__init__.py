@@ -1,0 +1,1 @@
+"""The Redis contract: key names, records, connections, the embedded server."""
