@@ -1,16 +1,16 @@
 """One error tree. Callers catch `StreamerError` or a branch of it; facts are attributes, the message is a sentence.
 
-    StreamerError
-    ├── ConfigError            a setting, argument or id that breaks a rule; nothing was started
-    │   └── InvalidProductId   also a ValueError
-    ├── FeedError              between us and the exchange
-    │   ├── ConnectFailed      the network did not carry us there
-    │   ├── ConnectRefused     the exchange answered and said no
-    │   └── MalformedFrame     a frame that is not what the protocol allows
-    └── StoreError             between us and Redis
-        ├── StoreUnavailable   no answer within the deadline, or an answer that means "not now"
-        ├── Fenced             a newer owner exists; this writer must step down
-        └── EmbeddedRedisError the child redis-server cannot be started or found
+StreamerError
+├── ConfigError            a setting, argument or id that breaks a rule; nothing was started
+│   └── InvalidProductId   also a ValueError
+├── FeedError              between us and the exchange
+│   ├── ConnectFailed      the network did not carry us there
+│   ├── ConnectRefused     the exchange answered and said no
+│   └── MalformedFrame     a frame that is not what the protocol allows
+└── StoreError             between us and Redis
+    ├── StoreUnavailable   no answer within the deadline, or an answer that means "not now"
+    ├── Fenced             a newer owner exists; this writer must step down
+    └── EmbeddedRedisError the child redis-server cannot be started or found
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ class InvalidProductId(ConfigError, ValueError):
 
     def __init__(self, value: object) -> None:
         shown = value if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-        super().__init__("product id", shown, "expected base-quote such as BTC-USD: capitals, digits, '.' and '-', at most 32")
+        super().__init__(
+            "product id",
+            shown,
+            "expected base-quote such as BTC-USD: capitals, digits, '.' and '-', at most 32",
+        )
 
 
 class FeedError(StreamerError):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
+
+import msgspec
 
 from streamer.errors import InvalidProductId
 
@@ -35,3 +40,82 @@ class Source(StrEnum):
 
     COINBASE = "coinbase"
     SIMULATOR = "simulator"
+
+
+class TickerFields(msgspec.Struct, gc=False):
+    """The values of one ticker as the exchange sent them: decimal strings, "" where it sent none.
+
+    The hot path keeps these as they came; only a reader turns them into `Decimal`.
+    """
+
+    product_id: str = ""
+    price: str = ""
+    best_bid: str = ""
+    best_bid_quantity: str = ""
+    best_ask: str = ""
+    best_ask_quantity: str = ""
+    volume_24_h: str = ""
+    low_24_h: str = ""
+    high_24_h: str = ""
+    low_52_w: str = ""
+    high_52_w: str = ""
+    price_percent_chg_24_h: str = ""
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """Which connection a value came through.
+
+    Attributes:
+        feed: Feed id, a field of `stream:feeds`.
+        connection: Rises with every connect of that feed.
+        source: Who made the value.
+    """
+
+    feed: str
+    connection: int
+    source: Source
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False):
+    """One ticker under the id that was asked for.
+
+    Attributes:
+        fields: The values; `fields.product_id` is the exchange's label.
+        stamp: The connection it came through.
+        sequence: `sequence_num` of its frame, within that connection.
+        time: The exchange's timestamp of the frame, RFC 3339 ending in Z.
+        received_s: Unix time at which the frame reached us.
+        alias_of: The canonical id where the asked-for id is an alias (BTC-USDC of BTC-USD), else None.
+    """
+
+    fields: TickerFields
+    stamp: Stamp
+    sequence: int
+    time: str
+    received_s: float
+    alias_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticker:
+    """A ticker as a reader hands it out. Money is `Decimal`; None where the exchange gave no value.
+
+    Attributes:
+        time: When the exchange stamped the frame it came in.
+        alias_of: Canonical product whose book this id shares, else None.
+    """
+
+    product_id: ProductId
+    price: Decimal
+    time: datetime
+    best_bid: Decimal | None = None
+    best_bid_quantity: Decimal | None = None
+    best_ask: Decimal | None = None
+    best_ask_quantity: Decimal | None = None
+    volume_24_h: Decimal | None = None
+    low_24_h: Decimal | None = None
+    high_24_h: Decimal | None = None
+    low_52_w: Decimal | None = None
+    high_52_w: Decimal | None = None
+    price_percent_chg_24_h: Decimal | None = None
+    alias_of: ProductId | None = None

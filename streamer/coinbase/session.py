@@ -1,0 +1,342 @@
+"""The rules of one market-data connection: what to subscribe, what to believe, when to give up. Pure.
+
+Time comes in as an argument (seconds of any monotonic clock); messages to send and findings go out as values.
+`feed.py` is the shell around it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import backoff
+
+from streamer.coinbase.messages import HEARTBEATS, SUBSCRIPTIONS, TICKER, Message, subscribe, unsubscribe
+from streamer.model import ProductId
+
+# Pairs quoted in USDC that have a book of their own; every other one answers as its USD pair.
+# Advanced Trade WebSocket Channels page (the first two) and JKorf/Coinbase.Net.
+OWN_BOOK = frozenset({"USDT-USDC", "EURC-USDC", "XSGD-USDC", "AUDD-USDC", "TGBP-USDC"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRules:
+    """Deadlines of a connection, in seconds.
+
+    Attributes:
+        silence_s: No application frame in order for so long: the connection is dead, whatever its pongs say.
+        ack_timeout_s: A subscribe that is not acknowledged in this time is sent again.
+        data_timeout_s: An acknowledged product that has sent nothing in this time is reported as silent.
+        heal_s: Least time between two resubscribes after sequence gaps.
+    """
+
+    silence_s: float = 3.5
+    ack_timeout_s: float = 5.0
+    data_timeout_s: float = 10.0
+    heal_s: float = 1.0
+
+
+class Arrival(StrEnum):
+    """What the sequence number of a frame says about it."""
+
+    IN_ORDER = "in order"
+    GAP = "gap"
+    LATE = "late"
+    UNNUMBERED = "unnumbered"
+
+
+@dataclass(slots=True)
+class _Product:
+    """Where one wanted product stands on this connection."""
+
+    sent_at: float | None = None
+    acked: bool = False
+    seen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """The products of a connection by what is wrong with them; a product without fault is in none of the lists.
+
+    Attributes:
+        waiting: Not yet due for judgement.
+        unconfirmed: The exchange has not acknowledged the subscription in time.
+        silent: Subscribed, but the exchange has sent nothing.
+        suspect: Between a sequence gap and the next value.
+    """
+
+    waiting: list[ProductId]
+    unconfirmed: list[ProductId]
+    silent: list[ProductId]
+    suspect: list[ProductId]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a feed has seen since the process started; plain integers, bumped on the hot path."""
+
+    gaps: int = 0
+    missed: int = 0
+    late: int = 0
+    heartbeat_gaps: int = 0
+    errors: int = 0
+    unasked: int = 0
+
+
+@dataclass(slots=True)
+class Session:
+    """State of one connection; `opened` starts it afresh, the wanted products stay.
+
+    Attributes:
+        expected: The next `sequence_num` in order.
+        proof_at: When the last frame arrived in order, None before the first.
+        suspect: Products that a gap may have robbed of their newest value.
+        last_error: Text of the last error message from the exchange on this connection.
+    """
+
+    rules: SessionRules = field(default_factory=SessionRules)
+    counts: Counts = field(default_factory=Counts)
+    expected: int = 0
+    proof_at: float | None = None
+    suspect: set[ProductId] = field(default_factory=set)
+    last_error: str | None = None
+    _opened_at: float = 0.0
+    _heartbeats_sent_at: float | None = None
+    _heartbeats_acked: bool = False
+    _counter: int | None = None
+    _wanted: dict[ProductId, _Product] = field(default_factory=dict)
+    _dropping: set[ProductId] = field(default_factory=set)
+    _own_label: set[str] = field(default_factory=set)
+    _labels: dict[str, tuple[tuple[ProductId, str | None], ...]] = field(default_factory=dict)
+    _healed_at: float = -1e9
+
+    # -- what is wanted ------------------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> Collection[ProductId]:
+        """The products this connection is to carry."""
+        return self._wanted.keys()
+
+    def want(self, products: Collection[ProductId]) -> None:
+        """Set the products this connection is to carry; `due` then says what to send."""
+        for product_id in self._wanted.keys() - products:
+            if self._wanted.pop(product_id).sent_at is not None:
+                self._dropping.add(product_id)
+            self.suspect.discard(product_id)
+        for product_id in products:
+            if product_id not in self._wanted:
+                self._wanted[product_id] = _Product()
+        self._labels.clear()
+
+    def opened(self, now: float) -> None:
+        """Forget the last connection: the exchange starts at sequence 0 with no subscriptions."""
+        self.expected, self.proof_at, self.last_error = 0, None, None
+        self._opened_at, self._healed_at = now, -1e9
+        self._heartbeats_sent_at, self._heartbeats_acked, self._counter = None, False, None
+        self._dropping.clear()
+        self.suspect.clear()
+        for product_id in self._wanted:
+            self._wanted[product_id] = _Product()
+
+    def due(self, now: float) -> Iterator[bytes]:
+        """Yield the messages that are due, noting each as sent when the next is asked for.
+
+        Heartbeats come first: they are the proof of life, and any subscribe meets the exchange's 5 s rule.
+        """
+        if self._resend(self._heartbeats_sent_at, self._heartbeats_acked, now):
+            self._heartbeats_sent_at = now
+            yield subscribe(HEARTBEATS)
+        if self._dropping:
+            dropped, self._dropping = sorted(self._dropping - self._wanted.keys()), set()
+            if dropped:
+                yield unsubscribe(TICKER, dropped)
+        yield from self._heal(now)
+        missing = [p for p, state in self._wanted.items() if self._resend(state.sent_at, state.acked, now)]
+        if missing:
+            for product_id in missing:
+                self._wanted[product_id].sent_at = now
+            yield subscribe(TICKER, missing)
+
+    def _resend(self, sent_at: float | None, acked: bool, now: float) -> bool:
+        return sent_at is None or (not acked and now - sent_at >= self.rules.ack_timeout_s)
+
+    def _heal(self, now: float) -> Iterator[bytes]:
+        """Ask for fresh snapshots after a gap, at most once in `heal_s`.
+
+        Unsubscribe first: whether a repeated subscribe brings a snapshot is documented nowhere.
+        """
+        broken = sorted(p for p in self.suspect if (state := self._wanted.get(p)) and state.sent_at is not None)
+        if not broken or now - self._healed_at < self.rules.heal_s:
+            return
+        self._healed_at = now
+        for product_id in broken:
+            self._wanted[product_id] = _Product(sent_at=now, seen=self._wanted[product_id].seen)
+        yield unsubscribe(TICKER, broken)
+        yield subscribe(TICKER, broken)
+
+    # -- what arrives --------------------------------------------------------------------------------------
+
+    def arrived(self, sequence: int | None, now: float) -> Arrival:
+        """Check a frame's sequence number, which counts per connection over all channels.
+
+        Only a frame in order is proof of life: a peer that repeats itself is not alive.
+        """
+        if sequence == self.expected:
+            self.expected += 1
+            self.proof_at = now
+            return Arrival.IN_ORDER
+        if sequence is None:
+            return Arrival.UNNUMBERED
+        if sequence < self.expected:
+            self.counts.late += 1
+            return Arrival.LATE
+        self.counts.gaps += 1
+        self.counts.missed += sequence - self.expected
+        self.expected = sequence + 1
+        self.suspect.update(p for p, state in self._wanted.items() if state.sent_at is not None)
+        return Arrival.GAP
+
+    def control(self, message: Message) -> None:
+        """Take in anything but data: acknowledgements, heartbeats, errors."""
+        if message.type == "error":
+            self.counts.errors += 1
+            self.last_error = message.message or "error without text"
+        elif message.channel == SUBSCRIPTIONS:
+            for event in message.events:
+                if event.subscriptions is not None:
+                    self._acknowledged(event.subscriptions)
+        elif message.channel == HEARTBEATS:
+            for event in message.events:
+                self._heartbeat(event.heartbeat_counter)
+
+    def _acknowledged(self, channels: dict[str, list[str]]) -> None:
+        self._heartbeats_acked |= HEARTBEATS in channels
+        acked = set(channels.get(TICKER, ()))
+        for product_id, state in self._wanted.items():
+            # An alias may be acknowledged under either name (unsure in the documentation).
+            if state.sent_at is not None and (product_id in acked or canonical(product_id) in acked):
+                state.acked = True
+
+    def _heartbeat(self, counter: int | str | None) -> None:
+        try:
+            value = int(counter) if counter is not None else None
+        except ValueError:
+            value = None
+        if value is not None:
+            if self._counter is not None and value > self._counter + 1:
+                self.counts.heartbeat_gaps += 1
+            self._counter = value
+
+    def asked_for(self, label: str) -> tuple[tuple[ProductId, str | None], ...]:
+        """Return under which wanted ids a ticker labelled `label` belongs, each with what it is an alias of.
+
+        The exchange answers a subscription to BTC-USDC with tickers labelled BTC-USD.
+        """
+        found = self._labels.get(label)
+        return found if found is not None else self._learn(label)
+
+    def _learn(self, label: str) -> tuple[tuple[ProductId, str | None], ...]:
+        targets: list[tuple[ProductId, str | None]] = []
+        own, alias = ProductId(label), ProductId(label + "C")
+        if own in self._wanted:
+            targets.append((own, None))
+            if own.endswith("-USDC"):
+                # It has a book of its own, known to us or not: its USD pair no longer speaks for it.
+                self._own_label.add(own)
+                self._labels.pop(own[:-1], None)
+        if alias in self._wanted and canonical(alias) == label and alias not in self._own_label:
+            targets.append((alias, label))
+        if len(self._labels) < 4096:
+            self._labels[label] = tuple(targets)
+        return tuple(targets)
+
+    def seen(self, product_id: ProductId) -> None:
+        """Note a sound value of a product: it has data, and a gap no longer casts doubt on it."""
+        self._wanted[product_id].seen = True
+        self.suspect.discard(product_id)
+
+    # -- what to make of it --------------------------------------------------------------------------------
+
+    def is_dead(self, now: float) -> bool:
+        """Whether the connection has been silent too long, also where it was silent from the first frame."""
+        return now - (self.proof_at if self.proof_at is not None else self._opened_at) > self.rules.silence_s
+
+    def products(self, now: float) -> Products:
+        """Sort the wanted products by what is wrong with them."""
+        found = Products([], [], [], sorted(self.suspect))
+        for product_id, state in self._wanted.items():
+            if state.seen:
+                continue
+            waited = now - self._opened_at if state.sent_at is None else now - state.sent_at
+            if not state.acked and waited >= self.rules.ack_timeout_s:
+                found.unconfirmed.append(product_id)
+            elif state.acked and waited >= self.rules.data_timeout_s:
+                found.silent.append(product_id)
+            else:
+                found.waiting.append(product_id)
+        return found
+
+
+def canonical(product_id: str) -> str:
+    """Return the id under which the exchange labels a product's public data."""
+    if product_id.endswith("-USDC") and product_id not in OWN_BOOK:
+        return product_id[:-1]
+    return product_id
+
+
+class Pace:
+    """At most `limit` events in any window of `window_s`, counted exactly.
+
+    The window is a little longer than the exchange's second: two messages sent a second apart may arrive closer.
+    """
+
+    def __init__(self, limit: int = 8, window_s: float = 1.1) -> None:
+        self._times: deque[float] = deque(maxlen=limit)
+        self._window_s = window_s
+
+    def reserve(self, now: float) -> float:
+        """Take the next free place and return how many seconds from `now` it lies."""
+        times = self._times
+        at = now
+        if len(times) == times.maxlen:
+            at = max(now, times[0] + self._window_s)
+        times.append(at)
+        return at - now
+
+
+class ReconnectDelay:
+    """How long to wait before the next connect: exponential with full jitter.
+
+    Network trouble is capped at `network_cap_s`. Where the exchange itself refuses, knocking fast makes it
+    worse, so the cap is `refused_cap_s`. Only `steady_s` of valid data starts it over: an exchange that accepts
+    and then drops us would otherwise be hammered.
+    """
+
+    def __init__(
+        self,
+        *,
+        network_cap_s: float = 5.0,
+        refused_cap_s: float = 60.0,
+        steady_s: float = 10.0,
+        jitter: Callable[[float], float] = backoff.full_jitter,
+    ) -> None:
+        self._caps = {False: network_cap_s, True: refused_cap_s}
+        self._steady_s = steady_s
+        self._jitter = jitter
+        self._attempt = 0
+
+    def after(self, *, refused: bool, valid_s: float = 0.0, retry_after_s: float | None = None) -> float:
+        """Return the seconds to wait after a connect or connection has failed.
+
+        Args:
+            refused: The exchange said no (4xx on the upgrade, failed authentication).
+            valid_s: How long the connection carried valid data.
+            retry_after_s: What the exchange asked for; never undercut, up to ten minutes.
+        """
+        if valid_s >= self._steady_s:
+            self._attempt = 0
+        ceiling = min(self._caps[refused], 0.5 * 2.0 ** min(self._attempt, 30))
+        self._attempt += 1
+        return max(self._jitter(ceiling), min(retry_after_s or 0.0, 600.0))

@@ -1,0 +1,229 @@
+"""Two WebSocket libraries behind one seam: `connect` gives a `Connection` that pushes each message to a callback.
+
+Both verify TLS always, answer pings, and hand over whole messages. Neither judges liveness: pings prove that a
+peer's kernel lives, not that its data flows; the session's silence deadline does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websockets_connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
+
+from streamer.errors import ConfigError, ConnectFailed, ConnectRefused
+
+MAX_MESSAGE_BYTES = 32 * 2**20
+"""A level2 snapshot of BTC-USD has passed 4 MiB (ccxt issue 23597); beyond this the connection is closed."""
+OPEN_TIMEOUT_S = 5.0
+
+OnMessage = Callable[[bytes], None]
+
+
+class Connection(Protocol):
+    """An open WebSocket."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers of the upgrade response, names in lower case."""
+
+    async def send(self, message: bytes) -> None:
+        """Send one text message. Raises ConnectFailed where the connection is gone."""
+
+    async def closed(self) -> str:
+        """Wait for the end, also a clean one, and return why, in words."""
+
+    def abort(self) -> None:
+        """Drop the socket now. A dead peer does not answer a closing handshake (measured: 10 s lost)."""
+
+    async def close(self) -> None:
+        """Say goodbye, then drop the socket; takes at most a second."""
+
+
+class Connect(Protocol):
+    """Opens a connection."""
+
+    async def __call__(self, url: str, on_message: OnMessage, *, tls: ssl.SSLContext | None) -> Connection:
+        """Connect to `url`; each message goes to `on_message`, which must not raise.
+
+        Raises:
+            ConnectRefused: The exchange answered the upgrade with an HTTP status.
+            ConnectFailed: The network, TLS or the handshake failed, or took longer than 5 s.
+        """
+
+
+def check_ws_url(name: str, url: str) -> str:
+    """Return `url` if we may connect to it: wss anywhere, ws on loopback only.
+
+    Raises:
+        ConfigError: Naming the setting `name`.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ConfigError(name, url, f"not a URL: {exc}") from exc
+    if parts.scheme not in ("ws", "wss") or not host:
+        raise ConfigError(name, url, "expected wss://host[:port][/path]")
+    if parts.username or parts.password:
+        raise ConfigError(name, f"{parts.scheme}://…@{host}", "a URL with a password ends up in logs; leave it out")
+    if parts.scheme == "ws" and not is_loopback(host):
+        raise ConfigError(name, url, "ws:// is unencrypted and accepted for loopback only; use wss://")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tls_context(url: str, ca_file: str | None = None) -> ssl.SSLContext | None:
+    """Return a verifying context for wss URLs, None for ws.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+    if not url.startswith("wss:"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError("STREAMER_CA_FILE", ca_file, f"not a readable PEM file of certificates: {exc}") from exc
+
+
+def choose(name: str) -> Connect:
+    """Return the transport called `name`: "websockets", "picows", or "auto" (picows where installed).
+
+    Raises:
+        ConfigError: Unknown, or not installed.
+    """
+    if name == "auto":
+        name = "picows" if find_spec("picows") else "websockets"
+    if name == "websockets":
+        return connect_websockets
+    if name == "picows":
+        try:
+            from streamer.coinbase.transport_picows import connect_picows
+        except ImportError as exc:
+            raise ConfigError(
+                "STREAMER_TRANSPORT", name, "not installed: pip install 'coinbase-streamer[fast]'"
+            ) from exc
+        return connect_picows
+    raise ConfigError("STREAMER_TRANSPORT", name, "expected auto, websockets or picows")
+
+
+class _PushConnection(ClientConnection):
+    """Hands messages over as they are parsed, without the library's queue and a task switch for each.
+
+    `process_event` is where the library itself puts a frame into its queue; `create_connection` is its
+    documented hatch for such customization.
+    """
+
+    on_message: OnMessage
+    _parts: list[bytes]
+
+    def process_event(self, event: Event) -> None:
+        if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            data = event.data if isinstance(event.data, bytes) else bytes(event.data)
+            if event.fin and event.opcode is not Opcode.CONT:
+                self.on_message(data)
+                return
+            if event.opcode is not Opcode.CONT:
+                self._parts = []
+            self._parts.append(data)  # the library bounds their sum by max_size
+            if event.fin:
+                self.on_message(b"".join(self._parts))
+            return
+        super().process_event(event)
+
+
+class _Websockets:
+    def __init__(self, connection: _PushConnection) -> None:
+        self._connection = connection
+        response = connection.response
+        raw = response.headers.raw_items() if response is not None else ()
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in raw}
+
+    async def send(self, message: bytes) -> None:
+        try:
+            await self._connection.send(message.decode())
+        except WebSocketException as exc:
+            raise ConnectFailed("the exchange", f"sending failed: {exc}") from exc
+
+    async def closed(self) -> str:
+        await self._connection.wait_closed()
+        protocol = self._connection.protocol
+        code, reason = protocol.close_code, protocol.close_reason
+        return f"closed with {code}{f' {reason}' if reason else ''}"
+
+    def abort(self) -> None:
+        self._connection.transport.abort()
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(1.0):
+                await self._connection.close()
+        except TimeoutError:
+            self.abort()
+
+
+async def connect_websockets(url: str, on_message: OnMessage, *, tls: ssl.SSLContext | None) -> Connection:
+    """Connect with the `websockets` library; see `Connect`."""
+
+    def create(*args: Any, **kwargs: Any) -> _PushConnection:
+        connection = _PushConnection(*args, **kwargs)
+        connection.on_message = on_message
+        return connection
+
+    try:
+        # The whole is bounded once more: the library's own timeout does not cover name resolution.
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            connection = await websockets_connect(
+                url,
+                ssl=tls,
+                create_connection=create,  # type: ignore[arg-type]  # annotated as a class, used as a callable
+                open_timeout=None,
+                ping_interval=None,
+                close_timeout=1,
+                compression=None,  # inflating costs more than a local link saves, and hides the frame sizes
+                max_size=MAX_MESSAGE_BYTES,
+                user_agent_header=None,
+            )
+    except InvalidStatus as exc:
+        raise refused(url, exc.response.status_code, exc.response.headers.get("Retry-After")) from exc
+    except TimeoutError as exc:
+        raise ConnectFailed(url, f"no WebSocket within {OPEN_TIMEOUT_S:g} s") from exc
+    except (OSError, InvalidHandshake, WebSocketException, ValueError) as exc:
+        raise ConnectFailed(url, explain(exc)) from exc
+    assert isinstance(connection, _PushConnection)
+    return _Websockets(connection)
+
+
+def refused(url: str, status: int, retry_after: str | None) -> ConnectRefused | ConnectFailed:
+    """Return the error for an HTTP status on the upgrade: a server error is trouble, a client error a refusal."""
+    try:
+        retry_after_s = float(retry_after) if retry_after is not None else None
+    except ValueError:
+        retry_after_s = None  # an HTTP date: rare enough to fall back on our own delay
+    return ConnectRefused(url, status, retry_after_s)
+
+
+def explain(exc: BaseException) -> str:
+    """Return an exception as a reason a person can act on."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {exc.verify_message}"
+    return str(exc) or type(exc).__name__

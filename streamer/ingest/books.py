@@ -1,0 +1,120 @@
+"""The newest value of every product, and which of them Redis does not have yet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
+
+import msgspec
+
+from streamer.model import ProductId, Tick
+
+
+class Pending(msgspec.Struct, frozen=True, gc=False):
+    """A value on its way to Redis.
+
+    Attributes:
+        suspect: A sequence gap may have robbed us of a newer value.
+        since_s: Unix time at which the oldest change not yet in Redis reached us.
+    """
+
+    product_id: ProductId
+    tick: Tick
+    suspect: bool
+    since_s: float
+
+
+class TickerBook:
+    """Newest tick per product. Old or repeated ticks are refused, so replay is harmless.
+
+    Conflates: while the sink is busy further ticks only replace state, so a slow or absent Redis costs
+    freshness, never memory.
+
+    Args:
+        on_dirty: Called when there is something to write where there was nothing.
+    """
+
+    def __init__(self, on_dirty: Callable[[], None] = lambda: None) -> None:
+        self._on_dirty = on_dirty
+        self._latest: dict[ProductId, Tick] = {}
+        self._dirty: dict[ProductId, float] = {}
+        self._suspect: set[ProductId] = set()
+        self.applied = 0
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def get(self, product_id: ProductId) -> Tick | None:
+        """Return the newest tick of a product, None before the first."""
+        return self._latest.get(product_id)
+
+    def apply(self, product_id: ProductId, tick: Tick) -> bool:
+        """Take a tick if it is newer than what we hold; return whether it was.
+
+        Within one connection the sequence decides, across connections the exchange's time.
+        """
+        last = self._latest.get(product_id)
+        if last is not None:
+            if last.stamp is tick.stamp:
+                if tick.sequence <= last.sequence:
+                    self.refused += 1
+                    return False
+            elif tick.time[:-1] < last.time[:-1]:  # without the Z, a shorter fraction sorts before a longer one
+                self.refused += 1
+                return False
+        self._latest[product_id] = tick
+        self.applied += 1
+        if self._suspect:
+            self._suspect.discard(product_id)
+        if product_id not in self._dirty:
+            self._mark(product_id, tick.received_s)
+        return True
+
+    def suspect(self, product_ids: Iterable[ProductId], now_s: float) -> None:
+        """Cast doubt on products until their next tick; readers see it."""
+        for product_id in product_ids:
+            if product_id in self._latest and product_id not in self._suspect:
+                self._suspect.add(product_id)
+                self._mark(product_id, now_s)
+
+    def rewrite(self, product_ids: Iterable[ProductId] | None, now_s: float) -> None:
+        """Have products written again (None: all), as after a restart of Redis or to renew their life there."""
+        for product_id in list(self._latest) if product_ids is None else product_ids:
+            if product_id in self._latest:
+                self._mark(product_id, now_s)
+
+    def forget(self, keep: Collection[ProductId]) -> None:
+        """Drop every product but those to `keep`: nobody wants them any more."""
+        for product_id in self._latest.keys() - keep:
+            del self._latest[product_id]
+            self._dirty.pop(product_id, None)
+            self._suspect.discard(product_id)
+
+    def drain(self, limit: int) -> list[Pending]:
+        """Hand over up to `limit` products to write, longest waiting first."""
+        taken = list(islice(self._dirty.items(), limit))
+        for product_id, _ in taken:
+            del self._dirty[product_id]
+        suspect = self._suspect
+        return [Pending(p, self._latest[p], p in suspect, since_s) for p, since_s in taken]
+
+    def restore(self, batch: Iterable[Pending]) -> None:
+        """Take back what could not be written; what has changed since goes on with its newer value."""
+        unwritten = {p.product_id: p.since_s for p in batch if p.product_id in self._latest}
+        self._dirty = unwritten | {p: since for p, since in self._dirty.items() if p not in unwritten}
+
+    @property
+    def dirty(self) -> int:
+        """How many products Redis does not have the newest value of."""
+        return len(self._dirty)
+
+    def oldest_dirty_s(self) -> float | None:
+        """Unix time of the longest waiting change, None where there is none."""
+        return next(iter(self._dirty.values()), None)
+
+    def _mark(self, product_id: ProductId, since_s: float) -> None:
+        idle = not self._dirty
+        self._dirty.setdefault(product_id, since_s)
+        if idle:
+            self._on_dirty()

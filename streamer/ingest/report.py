@@ -1,0 +1,69 @@
+"""What the ingester says of itself: the JSON of `stream:feeds` and `stream:status`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from streamer.coinbase.feed import FeedFacts
+from streamer.model import ProductId
+
+_NAMED = 20
+"""Product ids listed by name in the status; the counts beside the lists are whole."""
+
+
+def feed_entry(facts: FeedFacts, *, epoch: int) -> str:
+    """Return the JSON of a feed in `stream:feeds`, open at its end for the `alive_ms` that the script adds."""
+    return open_ended(
+        {
+            "state": facts.state.value,
+            "connection": facts.connection,
+            "epoch": epoch,
+            "source": facts.source.value,
+            "products": facts.wanted,
+            "sequence": facts.sequence,
+            "gaps": facts.gaps,
+            "reconnects": facts.reconnects,
+        }
+    )
+
+
+def feed_status(facts: FeedFacts, *, alive_ms: int | None) -> dict[str, Any]:
+    """Return a feed as `stream:status` lists it; `alive_ms` is its last proof of life on the clock of Redis."""
+    return {
+        "id": facts.id,
+        "state": facts.state.value,
+        "alive_ms": alive_ms,
+        "connection": facts.connection,
+        "products": facts.wanted,
+        "sequence": facts.sequence,
+        "gaps": facts.gaps,
+        "reconnects": facts.reconnects,
+        "why": facts.why,
+    }
+
+
+def products_status(wanted: int, feeds: Iterable[FeedFacts]) -> dict[str, Any]:
+    """Return the products by what is wrong with them, over all feeds."""
+    kinds: dict[str, list[ProductId]] = {"suspect": [], "silent": [], "unconfirmed": [], "waiting": []}
+    for facts in feeds:
+        for kind, ids in kinds.items():
+            ids += getattr(facts.products, kind)
+    troubled = len(set().union(*kinds.values()))
+    status: dict[str, Any] = {"wanted": wanted, "live": max(0, wanted - troubled)}
+    for kind, ids in kinds.items():
+        status[kind] = sorted(ids)[:_NAMED]
+        status[f"{kind}_count"] = len(ids)
+    return status
+
+
+def open_ended(value: dict[str, Any]) -> str:
+    """Return a JSON object without its closing brace: Redis adds a last field from its own clock."""
+    return orjson.dumps(value).decode()[:-1]
+
+
+def renewal_slice(product_ids: Sequence[ProductId], turn: int, turns: int) -> Sequence[ProductId]:
+    """Return the products whose turn it is to be renewed, so that each is once in `turns`."""
+    return product_ids[turn % turns :: turns]

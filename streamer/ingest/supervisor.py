@@ -1,0 +1,313 @@
+"""The ingester: turns the wanted set into feeds, owns the shard, and says once a second how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+
+from streamer.coinbase.feed import Feed, FeedFacts, FeedState, Paces
+from streamer.coinbase.messages import Decoder
+from streamer.coinbase.session import Session
+from streamer.coinbase.transport import choose, tls_context
+from streamer.errors import StoreUnavailable
+from streamer.ingest.assign import assign
+from streamer.ingest.lease import Lease
+from streamer.ingest.report import feed_entry, feed_status, open_ended, products_status, renewal_slice
+from streamer.ingest.sink import Sink
+from streamer.model import ProductId, Source
+from streamer.settings import Settings, owner_name
+from streamer.store.connect import Script, Store
+from streamer.store.keys import STATUS_TTL_S, Keys
+from streamer.store.wanted import WantedSet, parse_wanted
+
+log = structlog.get_logger(__name__)
+
+BEAT_S = 1.0
+_RENEW_TURNS = 20
+"""Beats in which every quiet product is written once more: a third of its life in Redis."""
+_REMIND_EVERY_S = 30.0
+_FAREWELL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How the ingester stands, for whoever shows it (a terminal table, the HTTP API)."""
+
+    role: str
+    feeds: tuple[FeedFacts, ...]
+    wanted: int
+    frames: int
+    writes: int
+    lag_s: float
+    redis_why: str | None
+
+
+class Supervisor:
+    """Runs feeds and sink for one shard.
+
+    Args:
+        products: What this command asks for; put into the wanted set as soon as Redis is there, and streamed
+            at once where it is not.
+        defaults: Asked for where neither this command nor the wanted set names anything.
+        on_beat: Called once a second, after the report.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        *,
+        products: Collection[ProductId] = (),
+        defaults: Collection[ProductId] = (),
+        ws_url: str | None = None,
+        source: Source = Source.COINBASE,
+        on_beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings, self._store, self._on_beat = settings, store, on_beat
+        self._url, self._source = ws_url or settings.ws_url, source
+        self._tls = tls_context(self._url, settings.ca_file)
+        self._connect = choose(settings.transport)
+        self.keys = Keys(settings.key_prefix)
+        self.lease = Lease(store, self.keys, settings.shard, name=owner_name(), ttl_s=settings.lease_s)
+        self.sink = Sink(store, self.keys, self.lease)
+        self._wanted_set = WantedSet(store, self.keys)
+        self._report_script = Script(store, "report_life")
+        self._decoder, self._paces = Decoder(), Paces()
+        self._feeds: dict[int, Feed] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._asked = list(dict.fromkeys(products))
+        self._defaults = list(defaults)
+        self._wanted: set[ProductId] = set(self._asked or self._defaults)
+        self._run_id: str | None = None
+        self._clock: tuple[int, float] | None = None
+        self._redis_why: str | None = None
+        self._reminded_at = 0.0
+        self._started_at, self._turn = time.time(), 0
+        self._retired_frames, self._rate = 0, (0, time.monotonic(), 0.0)
+        self._stopping = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Stream until `stop` is set, then write what is in hand, say goodbye and give the shard up.
+
+        A bug in any task ends the whole, loudly.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            children = [
+                tasks.create_task(self.sink.run(), name="sink"),
+                tasks.create_task(self._beat_forever(tasks), name="beat"),
+            ]
+            await stop.wait()
+            self._stopping = True
+            for child in [*children, *self._tasks.values()]:
+                child.cancel()
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._farewell()
+
+    def vitals(self) -> Vitals:
+        """Return how the ingester stands now."""
+        now = time.monotonic()
+        return Vitals(
+            role=self._role(now),
+            feeds=tuple(feed.facts(now) for feed in self._feeds.values()),
+            wanted=len(self._wanted),
+            frames=self._frames(),
+            writes=self.sink.writes,
+            lag_s=self.sink.lag_s(),
+            redis_why=self._redis_why,
+        )
+
+    # -- once a second -----------------------------------------------------------------------------------------
+
+    async def _beat_forever(self, tasks: asyncio.TaskGroup) -> None:
+        self._converge(tasks)  # feeds connect whether or not Redis is there
+        due = time.monotonic()
+        while True:
+            try:
+                await self._beat(tasks)
+                self._redis_is(None)
+            except StoreUnavailable as exc:
+                self._redis_is(exc.why)
+            self._on_beat()
+            due = max(due + BEAT_S, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+
+    async def _beat(self, tasks: asyncio.TaskGroup) -> None:
+        if await self.lease.hold(time.monotonic()):
+            log.info("lease.taken", shard=self._settings.shard, epoch=self.lease.epoch)
+            self._rewrite()
+        await self._look_around()
+        self._converge(tasks)
+        if self.lease.is_ours(time.monotonic()):
+            self._renew()
+            await self._report()
+
+    async def _look_around(self) -> None:
+        """Learn what is wanted, what time it is in Redis, and whether it is still the same Redis."""
+        if self._run_id is None:
+            asked = self._asked or ([] if await self._wanted_set.all() else self._defaults)
+            added = await self._wanted_set.add(asked, by="cli")
+            log.info("wanted.asked", products=len(asked), new=len(added))
+        pipeline = self._store.client.pipeline(transaction=False)
+        pipeline.info("server")
+        pipeline.time()
+        pipeline.hgetall(self.keys.wanted)
+        info, (seconds, micros), raw = await self._store.answer(pipeline.execute())
+        self._clock = (seconds * 1000 + micros // 1000, time.monotonic())
+        run_id = str(info.get("run_id"))
+        if self._run_id is not None and run_id != self._run_id:
+            # Another server answers, or the same after a restart: empty, old or foreign, we cannot know.
+            log.warning("redis.changed", url=self._store.shown_url)
+            wanted = parse_wanted(raw)
+            await self._wanted_set.add(self._wanted - wanted.keys(), by="cli")
+            self._rewrite()
+        else:
+            self._wanted = set(parse_wanted(raw))
+        self._run_id = run_id
+
+    def _converge(self, tasks: asyncio.TaskGroup) -> None:
+        """Make the feeds carry what is wanted."""
+        if self._stopping:
+            return
+        current = {number: feed.wanted for number, feed in self._feeds.items()}
+        target = assign(self._wanted, current, self._settings.products_per_connection)
+        for number in current.keys() - target.keys():
+            self._retired_frames += self._feeds.pop(number).frames
+            self._tasks.pop(number).cancel()
+        for number, product_ids in target.items():
+            feed = self._feeds.get(number)
+            if feed is None:
+                feed = self._feeds[number] = self._new_feed(number)
+                feed.want(product_ids)
+                self._tasks[number] = tasks.create_task(feed.run(), name=f"feed-{number}")
+            elif set(feed.wanted) != product_ids:
+                feed.want(product_ids)
+        self.sink.book.forget(self._wanted)
+
+    def _new_feed(self, number: int) -> Feed:
+        return Feed(
+            f"{self._settings.shard}.market-{number}",
+            self._url,
+            connect=self._connect,
+            session=Session(self._settings.session_rules),
+            decoder=self._decoder,
+            paces=self._paces,
+            on_tick=self.sink.book.apply,
+            on_suspect=lambda product_ids: self.sink.book.suspect(product_ids, time.time()),
+            tls=self._tls,
+            source=self._source,
+        )
+
+    def _rewrite(self) -> None:
+        self.sink.book.rewrite(None, time.time())
+        self.sink.wake()
+
+    def _renew(self) -> None:
+        """Renew the life of quiet products, and mend keys that someone deleted or overwrote, in turns.
+
+        Only what its feed has seen on its present connection: nothing else is known to be current.
+        """
+        stamps = {feed.stamp for feed in self._feeds.values() if feed.state is FeedState.LIVE}
+        book = self.sink.book
+        seen = [p for p in sorted(self._wanted) if (tick := book.get(p)) is not None and tick.stamp in stamps]
+        book.rewrite(renewal_slice(seen, self._turn, _RENEW_TURNS), time.time())
+        self._turn += 1
+
+    async def _report(self) -> None:
+        now = time.monotonic()
+        facts = [feed.facts(now) for feed in self._feeds.values()]
+        epoch = self.lease.epoch
+        arguments: list[str | int | bytes] = [epoch, self._settings.shard, STATUS_TTL_S * 1000]
+        arguments.append(open_ended(self._status(facts, now)))
+        for one in facts:
+            age_ms = "" if one.proof_at is None else str(int((now - one.proof_at) * 1000))
+            arguments += (one.id, feed_entry(one, epoch=epoch), age_ms)
+        reply = await self._report_script([self.keys.feeds, self.keys.status], arguments)
+        if int(reply[1]):
+            log.warning("lease.fenced", shard=self._settings.shard, epoch=epoch)
+            self.lease.lost()
+
+    def _status(self, facts: list[FeedFacts], now: float) -> dict[str, Any]:
+        sink, frames = self.sink, self._frames()
+        return {
+            "epoch": self.lease.epoch,
+            "owner": self.lease.owner,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "version": version("coinbase-streamer"),
+            "started_ms": int(self._started_at * 1000),
+            "source": (facts[0].source if facts else self._source).value,
+            "role": self._role(now),
+            "feeds": [feed_status(one, alive_ms=self._on_redis_clock(one.proof_at)) for one in facts],
+            "products": products_status(len(self._wanted), facts),
+            "sink": {
+                "dirty": sink.book.dirty,
+                "lag_ms": int(sink.lag_s() * 1000),
+                "writes": sink.writes,
+                "refused": sink.older,
+                "failures": sink.failures,
+            },
+            "frames": {
+                "received": frames,
+                "malformed": sum(feed.malformed for feed in self._feeds.values()),
+                "rejected_values": self._decoder.rejected_tickers,
+                "unknown": dict(self._decoder.unknown.most_common(10)),
+                "per_s": self._frame_rate(frames, now),
+            },
+        }
+
+    def _on_redis_clock(self, at: float | None) -> int | None:
+        """Return a monotonic time on the clock of Redis, as well as a round trip lets us know it."""
+        if at is None or self._clock is None:
+            return None
+        redis_ms, known_at = self._clock
+        return redis_ms + int((at - known_at) * 1000)
+
+    def _frames(self) -> int:
+        return self._retired_frames + sum(feed.frames for feed in self._feeds.values())
+
+    def _frame_rate(self, frames: int, now: float) -> float:
+        before, at, rate = self._rate
+        if now - at >= BEAT_S / 2:
+            rate = round(max(0, frames - before) / (now - at), 1)
+            self._rate = (frames, now, rate)
+        return rate
+
+    def _role(self, now: float) -> str:
+        if self._stopping:
+            return "stopping"
+        return "owner" if self.lease.is_ours(now) else "standby"
+
+    def _redis_is(self, why: str | None) -> None:
+        """Say at once that Redis is away, remind every 30 s, and say when it is back."""
+        now = time.monotonic()
+        if why is None:
+            if self._redis_why is not None:
+                log.info("redis.back", url=self._store.shown_url)
+        elif self._redis_why is None or now - self._reminded_at >= _REMIND_EVERY_S:
+            self._reminded_at = now
+            log.warning("redis.unavailable", url=self._store.shown_url, why=why, feeds=self._feed_states())
+        self._redis_why = why
+
+    def _feed_states(self) -> str:
+        now = time.monotonic()
+        return ",".join(f"{feed.id}={feed.facts(now).state.value}" for feed in self._feeds.values()) or "none"
+
+    async def _farewell(self) -> None:
+        """Write what is in hand, report every feed as stopped, release the shard."""
+        while self.sink.book.dirty and self.lease.is_ours(time.monotonic()):
+            if not await self.sink.flush():
+                break
+        if self.lease.is_ours(time.monotonic()):
+            await self._report()
+        await self.lease.release()
+        assert all(feed.state is FeedState.STOPPED for feed in self._feeds.values())

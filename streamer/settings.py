@@ -1,0 +1,139 @@
+"""Every setting, its default and its unit. The environment and `.env` are read here, once, and nowhere else.
+
+The one exception is `store/address.py`: where Redis is must be known to a probe that has no time for this module.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from streamer.coinbase.session import SessionRules
+from streamer.coinbase.transport import check_ws_url
+from streamer.errors import ConfigError
+from streamer.model import ProductId, parse_product_id
+
+WS_URL = "wss://advanced-trade-ws.coinbase.com"
+WS_USER_URL = "wss://advanced-trade-ws-user.coinbase.com"
+REST_URL = "https://api.coinbase.com"
+
+CHANNELS = ("ticker",)
+"""Channels that can be streamed; heartbeats come with each connection."""
+
+
+class Settings(BaseSettings):
+    """Settings of all commands, from `STREAMER_*` variables unless said otherwise; arguments override them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STREAMER_",
+        env_file=".env",
+        extra="ignore",  # a .env file serves other programs too
+        frozen=True,
+        populate_by_name=True,
+        str_strip_whitespace=True,
+    )
+
+    products: Annotated[tuple[ProductId, ...], NoDecode] = Field(
+        default=(ProductId("BTC-USD"), ProductId("ETH-USD"), ProductId("SOL-USD"), ProductId("XRP-USD")),
+        description="products streamed when neither the command nor stream:wanted names any, comma separated",
+    )
+    channels: Annotated[tuple[str, ...], NoDecode] = Field(default=CHANNELS, description="channels to stream")
+    exchange: str = Field(default="coinbase", description="coinbase, simulator or auto")
+    ws_url: str = Field(default=WS_URL, description="market data WebSocket")
+    ws_user_url: str = Field(default=WS_USER_URL, description="user WebSocket")
+    rest_url: str = Field(default=REST_URL, description="REST base URL")
+    ca_file: str | None = Field(default=None, description="PEM file of certificates to trust beside the system's")
+    transport: str = Field(default="auto", description="auto, websockets or picows")
+    products_per_connection: int = Field(default=100, ge=1, le=1000, description="products on one WebSocket")
+    silence_s: float = Field(default=3.5, ge=1.5, le=60, description="s without a frame in order: reconnect")
+    stale_after_s: float = Field(default=5.0, ge=1, le=300, description="s without proof of life: not realtime")
+    key_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9:_.-]*$", description="put before every Redis key")
+    shard: str = Field(default="default", pattern=r"^[a-z0-9-]{1,32}$", description="group of products to own")
+    lease_s: float = Field(default=3.0, ge=1, le=60, description="s after which another ingester takes over")
+    log_level: str = Field(default="info", pattern=r"(?i)^(debug|info|warning|error)$", description="log level")
+    api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("COINBASE_API_KEY", "api_key"), description="key name"
+    )
+    api_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("COINBASE_API_SECRET", "api_secret"),
+        description="private key",
+    )
+    key_file: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("COINBASE_KEY_FILE", "key_file"),
+        description="JSON key file",
+    )
+
+    @field_validator("products", mode="before")
+    @classmethod
+    def _split_products(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        return tuple(parse_product_id(p) for p in value) if isinstance(value, list | tuple) else value
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _split_channels(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, tuple | list):
+            for name in value:
+                if name not in CHANNELS:
+                    raise ValueError(f"unknown channel {name!r}, expected some of {', '.join(CHANNELS)}")
+            if not value:
+                raise ValueError("expected at least one channel")
+        return value
+
+    @field_validator("exchange")
+    @classmethod
+    def _known_exchange(cls, value: str) -> str:
+        if value not in ("coinbase", "simulator", "auto"):
+            raise ValueError("expected coinbase, simulator or auto")
+        return value
+
+    @field_validator("ws_url", "ws_user_url")
+    @classmethod
+    def _reachable_url(cls, value: str, info: Any) -> str:
+        return check_ws_url(info.field_name, value)
+
+    @property
+    def session_rules(self) -> SessionRules:
+        """The deadlines of a feed's connections."""
+        return SessionRules(silence_s=self.silence_s)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings; an override of None means "not given".
+
+    Raises:
+        ConfigError: A value breaks a rule. Names the setting, the value (secrets hidden) and the rule.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        cause = (first.get("ctx") or {}).get("error")
+        if isinstance(cause, ConfigError):
+            raise cause from exc
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        secret = name.upper().startswith("COINBASE") or "secret" in name or name == "api_key"
+        shown = "(hidden)" if secret else first.get("input")
+        raise ConfigError(_origin(name, given), shown, first["msg"].removeprefix("Value error, ")) from exc
+
+
+def _origin(name: str, given: dict[str, Any]) -> str:
+    """Return the name under which the user gave a setting."""
+    if name in given:
+        return "--" + name.replace("_", "-")
+    return name if name.isupper() else f"STREAMER_{name.upper()}"
+
+
+def owner_name() -> str:
+    """Return who we are in a lease: host, process and a number that a reused process id does not share."""
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"

@@ -1,0 +1,111 @@
+"""Connections to Redis on which every command has a deadline, and one translation of what can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from streamer.errors import StoreUnavailable
+from streamer.store.address import hide_password
+
+COMMAND_DEADLINE_S = 1.0
+"""No command takes longer. redis-py 8's own defaults took 57.9 s to fail one GET on a frozen server."""
+_CONNECT_TIMEOUT_S = 0.5
+_SOCKET_TIMEOUT_S = 0.8
+
+T = TypeVar("T")
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn what redis-py and the network raise into StoreUnavailable, naming `url` without its password."""
+    try:
+        yield
+    except TimeoutError as exc:
+        raise StoreUnavailable(hide_password(url), f"no answer within {COMMAND_DEADLINE_S:g} s") from exc
+    except (RedisError, OSError) as exc:
+        raise StoreUnavailable(hide_password(url), explain(exc)) from exc
+
+
+def explain(exc: Exception) -> str:
+    """Return a Redis failure in words; redis-py repeats the address, which the error has already."""
+    text = str(exc) or type(exc).__name__
+    return text.splitlines()[0][:200]
+
+
+class Store:
+    """One Redis, reached with deadlines and without hidden retries: the caller knows best when to try again."""
+
+    def __init__(self, url: str, *, max_connections: int = 8) -> None:
+        self.url = url
+        self.shown_url = hide_password(url)
+        self._client: redis.Redis = redis.Redis.from_url(
+            url,
+            decode_responses=False,
+            max_connections=max_connections,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+            socket_timeout=_SOCKET_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            socket_keepalive=True,
+        )
+
+    @property
+    def client(self) -> redis.Redis:
+        """The client itself, for pipelines and pub/sub; wrap what you await in `answer`."""
+        return self._client
+
+    async def answer(self, command: Awaitable[T]) -> T:
+        """Await one command or pipeline.
+
+        Raises:
+            StoreUnavailable: No usable answer within the deadline.
+        """
+        with translated(self.url):
+            async with asyncio.timeout(COMMAND_DEADLINE_S):
+                return await command
+
+    async def close(self) -> None:
+        """Close the connections; a frozen server cannot hold this up."""
+        with translated(self.url):
+            async with asyncio.timeout(COMMAND_DEADLINE_S):
+                await self._client.aclose()
+
+
+class Script:
+    """A Lua script of `store/lua`, called by its digest and sent again where Redis does not know it."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._source = files("streamer.store").joinpath("lua", f"{name}.lua").read_text("utf-8")
+        self._digest: str | None = None
+
+    async def __call__(self, keys: list[str], args: list[str | int | bytes]) -> Any:
+        """Run the script under the command deadline.
+
+        Raises:
+            StoreUnavailable: No usable answer within the deadline.
+        """
+        return await self._store.answer(self._run(keys, args))
+
+    async def _run(self, keys: list[str], args: list[str | int | bytes]) -> Any:
+        client = self._store.client
+        if self._digest is not None:
+            try:
+                return await self._evaluate(client, self._digest, keys, args)
+            except NoScriptError:
+                pass  # Redis was restarted, or is another one
+        self._digest = await client.script_load(self._source)
+        return await self._evaluate(client, self._digest, keys, args)
+
+    @staticmethod
+    async def _evaluate(client: redis.Redis, digest: str, keys: list[str], args: list[str | int | bytes]) -> Any:
+        execute: Callable[..., Awaitable[Any]] = client.execute_command
+        return await execute("EVALSHA", digest, len(keys), *keys, *args)

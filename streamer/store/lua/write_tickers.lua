@@ -1,0 +1,69 @@
+-- Write the newest tickers of one flush: realtime hash, stale shadow, both TTLs, one notification.
+-- KEYS  realtime, stale, realtime, stale, ... one pair a record
+-- ARGV  epoch, ttl_ms, stale_ttl_ms, channel ('' = tell nobody), MessagePack list of field maps
+-- Reply now_ms, written, older (refused: we hold something newer), fenced (refused: a newer owner wrote)
+-- Everything of an update happens in here: a write left outside would slip past the fence.
+
+local epoch = tonumber(ARGV[1])
+local ttl_ms, stale_ttl_ms, channel = ARGV[2], ARGV[3], ARGV[4]
+local records = cmsgpack.unpack(ARGV[5])
+local clock = redis.call('TIME')
+local now_ms = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
+
+-- RFC 3339 in UTC with 0 to 9 decimals. Compared as numbers: Lua compares strings by locale.
+local function instant(text)
+  local date, fraction = string.match(text, '^([%d%-]+T[%d:]+)%.?(%d*)Z$')
+  if not date then return 0, 0 end
+  return tonumber((string.gsub(date, '%D', ''))), tonumber((fraction .. '000000000'):sub(1, 9))
+end
+
+local function is_older(time, than)
+  local s, ns = instant(time)
+  local than_s, than_ns = instant(than)
+  return s < than_s or (s == than_s and ns < than_ns)
+end
+
+local function stored(key)
+  local held = redis.pcall('HMGET', key, 'epoch', 'feed', 'connection', 'sequence', 'time')
+  if held.err or not held[1] or not tonumber(held[1]) then return nil end
+  return held
+end
+
+local function verdict(held, record)
+  local held_epoch = tonumber(held[1])
+  if held_epoch ~= epoch then
+    return held_epoch > epoch and 'fenced' or 'newer'
+  end
+  if held[2] == record.feed and held[3] == record.connection then
+    local sequence = tonumber(held[4])
+    return sequence and tonumber(record.sequence) < sequence and 'older' or 'newer'
+  end
+  return held[5] and is_older(record.time, held[5]) and 'older' or 'newer'
+end
+
+local changed, count = {}, {newer = 0, older = 0, fenced = 0}
+for i, record in ipairs(records) do
+  local key, shadow = KEYS[2 * i - 1], KEYS[2 * i]
+  local held = stored(key) or stored(shadow)
+  local ruling = held and verdict(held, record) or 'newer'
+  count[ruling] = count[ruling] + 1
+  if ruling == 'newer' then
+    record.written_ms = now_ms
+    local flat, n = {}, 0
+    for field, value in pairs(record) do
+      flat[n + 1], flat[n + 2] = field, value
+      n = n + 2
+    end
+    -- DEL first: a field the exchange no longer sends must not survive, nor a foreign key of another type.
+    redis.call('DEL', key)
+    redis.call('HSET', key, unpack(flat))
+    redis.call('COPY', key, shadow, 'REPLACE')
+    redis.call('PEXPIRE', key, ttl_ms)
+    redis.call('PEXPIRE', shadow, stale_ttl_ms)
+    changed[#changed + 1] = record
+  end
+end
+if channel ~= '' and #changed > 0 then
+  redis.call('PUBLISH', channel, cmsgpack.pack(changed))
+end
+return {now_ms, count.newer, count.older, count.fenced}

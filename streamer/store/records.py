@@ -1,0 +1,118 @@
+"""Hash fields to model and back: the one place that knows how a value looks in Redis. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from streamer.model import ProductId, Source, Tick, Ticker, is_product_id
+
+TICKER_VALUES: Final = (
+    "price",
+    "best_bid",
+    "best_bid_quantity",
+    "best_ask",
+    "best_ask_quantity",
+    "volume_24_h",
+    "low_24_h",
+    "high_24_h",
+    "low_52_w",
+    "high_52_w",
+    "price_percent_chg_24_h",
+)
+"""The decimal fields of `ticker_realtime:<product_id>`, as the exchange names them."""
+
+
+def ticker_record(product_id: ProductId, tick: Tick, *, suspect: bool, epoch: int) -> dict[str, str]:
+    """Return the hash fields of a tick, all but `written_ms`, which the script takes from the clock of Redis.
+
+    A value that the exchange left empty is absent.
+    """
+    fields = tick.fields
+    record = {name: value for name in TICKER_VALUES if (value := getattr(fields, name))}
+    record["product_id"] = product_id
+    record["time"] = tick.time
+    record["received_ms"] = str(int(tick.received_s * 1000))
+    record["feed"] = tick.stamp.feed
+    record["connection"] = str(tick.stamp.connection)
+    record["sequence"] = str(tick.sequence)
+    record["epoch"] = str(epoch)
+    record["source"] = tick.stamp.source.value
+    if suspect:
+        record["suspect"] = "1"
+    if tick.alias_of is not None:
+        record["alias_of"] = tick.alias_of
+    return record
+
+
+class StoredTicker:
+    """A ticker hash as read from Redis, with what a reader needs to judge it.
+
+    Attributes:
+        ticker: The values.
+        feed: Feed id, a field of `stream:feeds`.
+        connection: Which connection of that feed wrote it.
+        epoch: Fencing epoch of its writer.
+        written_ms: Clock of Redis at the write.
+        suspect: Between a sequence gap and its healing.
+    """
+
+    __slots__ = ("connection", "epoch", "feed", "source", "suspect", "ticker", "written_ms")
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        """Parse hash fields.
+
+        Raises:
+            ValueError: A field is missing or not what the schema says: foreign or damaged data.
+        """
+        try:
+            self.feed = fields["feed"]
+            self.connection = int(fields["connection"])
+            self.epoch = int(fields["epoch"])
+            self.written_ms = int(fields["written_ms"])
+            self.source = Source(fields["source"])
+            self.suspect = fields.get("suspect") == "1"
+            self.ticker = _ticker(fields)
+        except KeyError as exc:
+            raise ValueError(f"field {exc} is missing") from exc
+
+
+def _ticker(fields: Mapping[str, str]) -> Ticker:
+    alias_of = fields.get("alias_of")
+    for name in (fields["product_id"], *([alias_of] if alias_of else [])):
+        if not is_product_id(name):
+            raise ValueError(f"{name!r} is not a product id")
+    values = {name: parse_decimal(text) for name in TICKER_VALUES if (text := fields.get(name)) is not None}
+    return Ticker(
+        product_id=ProductId(fields["product_id"]),
+        price=values.pop("price"),
+        time=parse_time(fields["time"]),
+        alias_of=ProductId(alias_of) if alias_of else None,
+        **values,
+    )
+
+
+def parse_decimal(text: str) -> Decimal:
+    """Return a decimal from plain digits.
+
+    Raises:
+        ValueError: Anything else that `Decimal` would take ("NaN", "1e9", "1_000") or choke on.
+    """
+    digits = text.removeprefix("-").replace(".", "", 1)
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 64):
+        raise ValueError(f"{text[:40]!r} is not a decimal number")
+    return Decimal(text)
+
+
+def parse_time(text: str) -> datetime:
+    """Return an RFC 3339 time; `datetime` holds microseconds, further digits are cut.
+
+    Raises:
+        ValueError: Not an RFC 3339 time in UTC.
+    """
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    if not text.endswith("Z"):
+        raise ValueError(f"{text[:40]!r} is not a UTC time")
+    return datetime.fromisoformat(f"{seconds}.{fraction[:6]:0<6}+00:00")

@@ -1,0 +1,74 @@
+"""The wanted set: which products are to be streamed, and who asked for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+import orjson
+
+from streamer.model import ProductId, is_product_id
+from streamer.store.connect import Store
+from streamer.store.keys import Keys
+
+
+class Want(msgspec.Struct, frozen=True):
+    """Why a product is streamed.
+
+    Attributes:
+        by: Who asked: "cli", "api", "reader".
+        pinned: Stays however long nobody reads it.
+        asked_ms: Clock of Redis when it was asked for.
+        read_ms: Clock of Redis when it was last read, None where nobody noted a read.
+    """
+
+    by: str
+    pinned: bool
+    asked_ms: int
+    read_ms: int | None = None
+
+
+class WantedSet:
+    """Reads and changes `stream:wanted`. Every method raises StoreUnavailable where Redis does not answer."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store, self._key = store, keys.wanted
+
+    async def add(self, product_ids: Iterable[ProductId], *, by: str, pinned: bool = True) -> list[ProductId]:
+        """Ask for products; return those that nobody had asked for before."""
+        asked = list(dict.fromkeys(product_ids))
+        if not asked:
+            return []
+        client = self._store.client
+        seconds, micros = await self._store.answer(client.time())
+        value = orjson.dumps(msgspec.to_builtins(Want(by, pinned, seconds * 1000 + micros // 1000)))
+        pipeline = client.pipeline(transaction=False)
+        for product_id in asked:
+            pipeline.hsetnx(self._key, product_id, value)
+        added = await self._store.answer(pipeline.execute())
+        return [product_id for product_id, new in zip(asked, added, strict=True) if new]
+
+    async def remove(self, product_ids: Collection[ProductId]) -> int:
+        """Stop asking for products; return how many were asked for."""
+        if not product_ids:
+            return 0
+        return int(await self._store.answer(self._store.client.hdel(self._key, *product_ids)))
+
+    async def all(self) -> dict[ProductId, Want]:
+        """Return the whole set. What is not a product id or not our JSON is left out: it is not ours."""
+        raw = await self._store.answer(self._store.client.hgetall(self._key))
+        return parse_wanted(raw)
+
+
+def parse_wanted(raw: Mapping[bytes | str, bytes | str]) -> dict[ProductId, Want]:
+    """Return the fields of `stream:wanted` that are well-formed."""
+    wanted = {}
+    for field, value in raw.items():
+        name = field.decode(errors="replace") if isinstance(field, bytes) else field
+        try:
+            want = msgspec.json.decode(value, type=Want)
+        except msgspec.MsgspecError:
+            continue
+        if is_product_id(name):
+            wanted[ProductId(name)] = want
+    return wanted
