@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType
+from typing import Generic, NewType, TypeVar
 
 import msgspec
 
@@ -119,3 +119,38 @@ class Ticker:
     high_52_w: Decimal | None = None
     price_percent_chg_24_h: Decimal | None = None
     alias_of: ProductId | None = None
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Tier(StrEnum):
+    """How a value came to the reader, the freshest way first."""
+
+    REALTIME = "realtime"
+    CACHE = "cache"
+    REST = "rest"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T_co]):
+    """An answer with its provenance and two ages.
+
+    A quiet market has a large value age and a small age, and is live; a dead feed is the reverse of trust.
+
+    Attributes:
+        age_s: Seconds since the value was last known to be current.
+        value_age_s: Seconds since the exchange stamped the value.
+        as_of: When the exchange stamped it.
+        source: Who made the value: "coinbase", "simulator".
+        reason: Why it is not realtime; None where it is.
+    """
+
+    value: T_co
+    tier: Tier
+    age_s: float
+    value_age_s: float
+    as_of: datetime
+    source: str
+    reason: str | None = None

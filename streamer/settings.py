@@ -137,3 +137,18 @@ def _origin(name: str, given: dict[str, Any]) -> str:
 def owner_name() -> str:
     """Return who we are in a lease: host, process and a number that a reused process id does not share."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+
+def describe() -> str:
+    """Return every setting by its environment variable, with default and meaning, for `--help` and the docs."""
+    lines = ["settings from the environment or .env (arguments come first):"]
+    rows: list[tuple[str, str, object]] = [("REDIS_URL", "Redis to use; without it an embedded one is run", None)]
+    rows += [("STREAMER_STATE_DIR", "folder of the embedded Redis", "$XDG_STATE_HOME/streamer")]
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"STREAMER_{name.upper()}"
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        rows.append((variable, field.description or "", default))
+    for variable, meaning, default in rows:
+        lines.append(f"  {variable:<34}{meaning}{f' ({default})' if default not in (None, '') else ''}")
+    return "\n".join(lines)

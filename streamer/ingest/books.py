@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
@@ -32,6 +33,10 @@ class TickerBook:
 
     Args:
         on_dirty: Called when there is something to write where there was nothing.
+
+    Attributes:
+        updates: Ticks taken so far, a product.
+        refused: Ticks that were older than what we held, or repeated.
     """
 
     def __init__(self, on_dirty: Callable[[], None] = lambda: None) -> None:
@@ -39,7 +44,7 @@ class TickerBook:
         self._latest: dict[ProductId, Tick] = {}
         self._dirty: dict[ProductId, float] = {}
         self._suspect: set[ProductId] = set()
-        self.applied = 0
+        self.updates: defaultdict[ProductId, int] = defaultdict(int)
         self.refused = 0
 
     def __len__(self) -> int:
@@ -64,7 +69,7 @@ class TickerBook:
                 self.refused += 1
                 return False
         self._latest[product_id] = tick
-        self.applied += 1
+        self.updates[product_id] += 1
         if self._suspect:
             self._suspect.discard(product_id)
         if product_id not in self._dirty:
@@ -88,6 +93,7 @@ class TickerBook:
         """Drop every product but those to `keep`: nobody wants them any more."""
         for product_id in self._latest.keys() - keep:
             del self._latest[product_id]
+            self.updates.pop(product_id, None)
             self._dirty.pop(product_id, None)
             self._suspect.discard(product_id)
 

@@ -113,6 +113,11 @@ class Supervisor:
             async with asyncio.timeout(_FAREWELL_S):
                 await self._farewell()
 
+    @property
+    def wanted(self) -> frozenset[ProductId]:
+        """The products to stream."""
+        return frozenset(self._wanted)
+
     def vitals(self) -> Vitals:
         """Return how the ingester stands now."""
         now = time.monotonic()

@@ -1,0 +1,109 @@
+"""Which exchange start-stream talks to: Coinbase, or a simulator that it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+
+from streamer.coinbase.transport import explain, tls_context
+from streamer.errors import StreamerError
+from streamer.model import Source
+from streamer.settings import WS_URL, Settings
+
+log = structlog.get_logger("streamer")
+
+_REACH_TIMEOUT_S = 3.0
+_SIMULATOR_START_S = 15.0
+_STOP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Where the prices come from."""
+
+    ws_url: str
+    source: Source
+    name: str
+
+
+async def reach(url: str, ca_file: str | None = None) -> str | None:
+    """Return None where a connection (with TLS for wss) to `url` can be opened within 3 s, else why not."""
+    parts = urlsplit(url)
+    tls = tls_context(url, ca_file)
+    try:
+        async with asyncio.timeout(_REACH_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or (443 if tls else 80), ssl=tls)
+    except TimeoutError:
+        return f"no answer within {_REACH_TIMEOUT_S:g} s"
+    except OSError as exc:
+        return explain(exc)
+    writer.transport.abort()
+    return None
+
+
+@asynccontextmanager
+async def exchange(settings: Settings, *, embedded: bool) -> AsyncIterator[Exchange]:
+    """Yield the exchange to stream from; a simulator started for it ends with it.
+
+    `auto` falls back to the simulator only on an embedded Redis: simulated prices never reach a Redis given by
+    URL unless the simulator was asked for by name.
+
+    Raises:
+        StreamerError: The simulator does not start.
+    """
+    given_url = settings.ws_url != WS_URL
+    name = settings.exchange
+    if name == "auto":
+        why = await reach(settings.ws_url, settings.ca_file)
+        if why is not None:
+            log.warning("exchange.unreachable", url=settings.ws_url, why=why)
+        name = "simulator" if why is not None and embedded and not given_url else "coinbase"
+    if name == "simulator" and not given_url:
+        async with _simulator(settings) as url:
+            yield Exchange(url, Source.SIMULATOR, "simulator")
+    else:
+        source = Source.SIMULATOR if name == "simulator" else Source.COINBASE
+        yield Exchange(settings.ws_url, source, urlsplit(settings.ws_url).netloc)
+
+
+@asynccontextmanager
+async def _simulator(settings: Settings) -> AsyncIterator[str]:
+    """Run the simulator as a child process, so that it is as far from us as an exchange is."""
+    command = [sys.executable, "-m", "streamer.simulator", "--port", "0", "--user-port", "0", "--die-with-parent"]
+    if len(settings.products):
+        command += ["--products", ",".join(settings.products)]
+    # Its own session: Ctrl-C in the terminal goes to us, and we end it when the feeds have let go.
+    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, start_new_session=True)
+    try:
+        yield await _address(process)
+    finally:
+        await _end(process)
+
+
+async def _address(process: Process) -> str:
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(_SIMULATOR_START_S):
+            line = await process.stdout.readline()
+        return str(orjson.loads(line)["url"])
+    except (TimeoutError, orjson.JSONDecodeError, KeyError, TypeError) as exc:
+        raise StreamerError("the simulator did not start; try it by itself: streamer simulate") from exc
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()

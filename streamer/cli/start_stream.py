@@ -1,0 +1,154 @@
+"""`start-stream`: the main job. Streams prices into Redis until stopped."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+from rich.console import Console
+
+from streamer import logs, settings
+from streamer.cli.common import add_redis_option, redis_url, run, run_async
+from streamer.cli.display import Progress
+from streamer.cli.exchange import exchange
+from streamer.errors import ConfigError, StoreUnavailable
+from streamer.ingest.supervisor import Supervisor
+from streamer.model import ProductId, Source, parse_product_id
+from streamer.store.address import hide_password, setting, state_dir
+from streamer.store.connect import Store
+from streamer.store.embedded import ChildEvent, EmbeddedRedis
+
+log = structlog.get_logger("streamer")
+
+
+def main() -> None:
+    """Run the command and exit: 0 when stopped by a signal, 2 for bad input, 1 for anything else."""
+    sys.exit(run(lambda: _main(sys.argv[1:])))
+
+
+def _main(argv: Sequence[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    config = settings.load(
+        channels=arguments.channels,
+        exchange=arguments.exchange,
+        ws_url=arguments.ws_url,
+        ws_user_url=arguments.ws_user_url,
+        rest_url=arguments.rest_url,
+        transport=arguments.transport,
+        log_level=arguments.log_level,
+    )
+    if not arguments.no_api and arguments.port is not None and not 1 <= arguments.port <= 65535:
+        raise ConfigError("--port", arguments.port, "expected 1 to 65535")
+    products = [parse_product_id(text) for text in arguments.products]
+    logs.configure(config.log_level)
+    redis = _redis_url(arguments.redis_url)
+    return run_async(_stream(config, products, redis))
+
+
+def _redis_url(explicit: str | None) -> str | None:
+    """Return a Redis given by URL; None means embedded, also where another start-stream runs it already."""
+    named = explicit or setting(os.environ, "REDIS_URL")
+    return redis_url(named) if named else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="start-stream",
+        description="Stream prices from Coinbase into Redis until stopped with Ctrl-C or SIGTERM. "
+        "Without a Redis URL it runs an embedded redis-server of its own.",
+        epilog=settings.describe(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "products",
+        metavar="PRODUCT_ID",
+        nargs="*",
+        help="such as BTC-USD; added to those already wanted (default: the wanted set, else STREAMER_PRODUCTS)",
+    )
+    parser.add_argument("--channels", help=f"comma separated, of: {', '.join(settings.CHANNELS)}")
+    add_redis_option(parser)
+    parser.add_argument("--ws-url", metavar="URL", help="market data WebSocket; ws:// on loopback only")
+    parser.add_argument("--ws-user-url", metavar="URL", help="user WebSocket")
+    parser.add_argument("--rest-url", metavar="URL", help="REST base URL")
+    parser.add_argument(
+        "--exchange",
+        help="coinbase (default), simulator, or auto: Coinbase where it can be reached, "
+        "else the simulator if Redis is the embedded one",
+    )
+    parser.add_argument("--transport", help="auto (default), websockets or picows")
+    parser.add_argument("--log-level", help="debug, info (default), warning or error")
+    api = parser.add_argument_group("HTTP API", "not served by this version; accepted so that units can name them")
+    api.add_argument("--host", metavar="H")
+    api.add_argument("--port", metavar="N", type=int)
+    api.add_argument("--no-api", action="store_true")
+    return parser
+
+
+@dataclass(frozen=True, slots=True)
+class _Redis:
+    url: str
+    shown: str
+    embedded: bool
+
+
+@asynccontextmanager
+async def _redis(url: str | None) -> AsyncIterator[_Redis]:
+    """Yield the Redis to write to: the one given, else an embedded one that lives as long as this block."""
+    if url is not None:
+        yield _Redis(url, hide_password(url), embedded=False)
+        return
+    async with EmbeddedRedis(state_dir(os.environ)) as server:
+        if server.warning:
+            log.warning("redis.embedded", note=server.warning)
+        watch = asyncio.create_task(server.supervise(_embedded_event), name="embedded-redis")
+        try:
+            yield _Redis(server.url, f"embedded Redis {server.version}, port {server.port}", embedded=True)
+        finally:
+            watch.cancel()
+            await asyncio.wait([watch])
+
+
+def _embedded_event(event: ChildEvent) -> None:
+    log.warning(f"redis.{event.what}", pid=event.pid, why=event.why)
+
+
+async def _stream(config: settings.Settings, products: list[ProductId], url: str | None) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with _redis(url) as redis, exchange(config, embedded=redis.embedded) as market:
+        store = Store(redis.url)
+        supervisor = Supervisor(
+            config,
+            store,
+            products=products,
+            defaults=config.products,
+            ws_url=market.ws_url,
+            source=market.source,
+        )
+        if market.source is Source.SIMULATOR:
+            log.warning("exchange.simulated", note="SIMULATED PRICES, not a market; source=simulator in every hash")
+        log.info("stream.starting", exchange=market.name, redis=redis.shown, products=len(products) or "as wanted")
+        try:
+            await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), stop)
+        finally:
+            with suppress(StoreUnavailable):
+                await store.close()
+        log.info("stream.stopped", writes=supervisor.sink.writes)
+    return 0
+
+
+async def _until_stopped(supervisor: Supervisor, progress: Progress, stop: asyncio.Event) -> None:
+    console = Console()
+    show = progress.show_forever(console) if console.is_terminal else progress.log_forever()
+    async with asyncio.TaskGroup() as tasks:
+        shown = tasks.create_task(show, name="progress")
+        await supervisor.run(stop)
+        shown.cancel()
