@@ -23,6 +23,7 @@ from streamer.coinbase.transport import (
     OPEN_TIMEOUT_S,
     Connection,
     OnMessage,
+    Turns,
     explain,
     refused,
 )
@@ -45,7 +46,11 @@ class _Listener(WSListener):
         self._parts_bytes = 0
         self.why: str | None = None
 
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._turns = Turns(transport.underlying_transport)
+
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._turns.take()
         kind = frame.msg_type
         if kind is _TEXT and frame.fin:
             self._on_message(frame.get_payload_as_bytes())

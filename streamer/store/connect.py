@@ -19,7 +19,6 @@ from streamer.store.address import hide_password
 COMMAND_DEADLINE_S = 1.0
 """No command takes longer. redis-py 8's own defaults took 57.9 s to fail one GET on a frozen server."""
 _CONNECT_TIMEOUT_S = 0.5
-_SOCKET_TIMEOUT_S = 0.8
 
 T = TypeVar("T")
 
@@ -52,7 +51,10 @@ class Store:
             decode_responses=False,
             max_connections=max_connections,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            socket_timeout=_SOCKET_TIMEOUT_S,
+            # Our own deadline, in `answer`, covers reading and writing. With a socket timeout redis-py 8.1 wraps
+            # each write in asyncio.wait_for, which costs a task a command and, before Python 3.12, swallows a
+            # cancellation that arrives as the write completes: the task then never ends.
+            socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
             socket_keepalive=True,
         )

@@ -1,0 +1,182 @@
+"""Facts in, verdict out: is the stream healthy, degraded or down, and what can a person do about it. Pure.
+
+Imports nothing: a probe may run it every second.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing's own constant costs its import; type checkers know the name
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Literal
+
+    Level = Literal["healthy", "degraded", "down"]
+    Status = Mapping[str, Any]
+
+STALE_AFTER_MS = 5_000
+STARTING_MS = 15_000
+SINK_LAG_MS = 5_000
+_NAMED = 5  # ids shown in one reason; more would hide the sentence
+
+
+class Verdict:
+    """A level and the reasons for it; a healthy one has no reasons.
+
+    Attributes:
+        level: "healthy", "degraded" or "down".
+        reasons: Sentences a person can act on, the gravest first.
+    """
+
+    __slots__ = ("level", "reasons")
+
+    def __init__(self, level: Level, reasons: Sequence[str] = ()) -> None:
+        self.level: Level = level
+        self.reasons = tuple(reasons)
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.level!r}, {self.reasons!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verdict) and (self.level, self.reasons) == (other.level, other.reasons)
+
+    def __hash__(self) -> int:
+        return hash((self.level, self.reasons))
+
+
+def judge(status: Status | None, now_ms: int, stale_after_ms: int = STALE_AFTER_MS) -> Verdict:
+    """Return the verdict on what the ingester last reported.
+
+    Args:
+        status: Parsed JSON of `stream:status`; None where the key is absent.
+        now_ms: Redis TIME in ms, the clock `written_ms` and `alive_ms` were read from.
+        stale_after_ms: Oldest report, and oldest proof of life of a feed, that still counts.
+
+    Raises:
+        KeyError, TypeError: `status` does not have the shape of a status.
+    """
+    if status is None:
+        return Verdict("down", ["no ingester has reported (is start-stream running?)"])
+    age_ms = now_ms - status["written_ms"]
+    if age_ms > stale_after_ms:
+        ago = f"{age_ms / 1000:.1f} s ago"
+        return Verdict("down", [f"the ingester last reported {ago} (process frozen, or cut off from Redis)"])
+    minor: list[str] = []
+    if age_ms < -stale_after_ms:
+        ahead = f"{-age_ms / 1000:.1f} s in the future"
+        minor.append(f"the last report is stamped {ahead}: the clock of Redis went back")
+        # Against the new clock everything would look alive; the report's own clock still orders its facts.
+        now_ms = status["written_ms"]
+    dead, alive = _feed_reasons(status["feeds"], now_ms, stale_after_ms)
+    minor += _role_reasons(status)
+    if status["products"]["wanted"] == 0:
+        minor.append("no products wanted: streamer wanted add BTC-USD")
+        # Without products a feed has nothing to be connected for.
+        down = bool(dead) and not alive and any(feed["state"] != "stopped" for feed in status["feeds"])
+    else:
+        down = not alive
+        if not status["feeds"]:
+            dead.append("no feed is open: the ingester has not connected to the exchange yet")
+    minor += _product_reasons(status["products"]) + _sink_reasons(status["sink"])
+    minor += _starting_reasons(status, now_ms)
+    if down:
+        return Verdict("down", dead + minor)
+    return Verdict("degraded" if dead or minor else "healthy", dead + minor)
+
+
+def summary(status: Status | None, verdict: Verdict, now_ms: int) -> str:
+    """Return the verdict on one line: the level, what is live, who reports it and how long ago."""
+    if status is None:
+        return f"{verdict.level}: no report from any ingester"
+    products, feeds = status["products"], status["feeds"]
+    source = "SIMULATED prices" if status["source"] == "simulator" else str(status["source"])
+    age_s = max(0, now_ms - status["written_ms"]) / 1000
+    return (
+        f"{verdict.level}: {products['live']} of {_count(products['wanted'], 'product')} live"
+        f" on {_count(len(feeds), 'feed')}, {status['frames']['per_s']:.0f} frames/s, {source},"
+        f" reported {age_s:.1f} s ago by pid {status['pid']} on {status['host']}"
+    )
+
+
+def feed_alive(feed: Status, now_ms: int, stale_after_ms: int = STALE_AFTER_MS) -> bool:
+    """Whether the feed is live and has proved it recently: state alone is a claim, a frame is proof."""
+    alive_ms = feed["alive_ms"]
+    return feed["state"] == "live" and alive_ms is not None and now_ms - alive_ms <= stale_after_ms
+
+
+def _feed_reasons(feeds: Sequence[Status], now_ms: int, stale_after_ms: int) -> tuple[list[str], int]:
+    dead = [feed for feed in feeds if not feed_alive(feed, now_ms, stale_after_ms)]
+    return [_why_dead(feed, now_ms) for feed in dead], len(feeds) - len(dead)
+
+
+def _why_dead(feed: Status, now_ms: int) -> str:
+    name, state, why = f"feed {feed['id']}", feed["state"], feed["why"]
+    cause = f": {why}" if why else ""
+    if state == "live" and feed["alive_ms"] is None:
+        return f"{name} is connected but the exchange has sent nothing yet"
+    if state == "live":
+        silent_s = (now_ms - feed["alive_ms"]) / 1000
+        return f"{name} has received nothing for {silent_s:.1f} s (silent or half-open connection){cause}"
+    if state == "connecting":
+        return f"{name} is connecting to the exchange" + (f"; last failure: {why}" if why else "")
+    if state == "backoff":
+        return f"{name} is waiting to reconnect{cause or ' to the exchange'}"
+    if state == "refused":
+        return f"{name} is refused by the exchange{cause}"
+    if state == "unauthenticated":
+        return f"{name} is not authenticated{cause} (check COINBASE_API_KEY and COINBASE_API_SECRET)"
+    return f"{name} is {state}{cause}"
+
+
+def _role_reasons(status: Status) -> list[str]:
+    if status["role"] == "stopping":
+        return ["the ingester is stopping: start it again with start-stream"]
+    if status["role"] == "standby":
+        return ["only a standby reports: no ingester owns the stream at the moment"]
+    return []
+
+
+def _product_reasons(products: Status) -> list[str]:
+    reasons = []
+    if names := _names(products, "suspect"):
+        reasons.append(f"{names}: frames were lost; values are marked suspect until a new snapshot arrives")
+    if names := _names(products, "silent"):
+        them = "it" if _number(products, "silent") == 1 else "them"
+        reasons.append(
+            f"{names}: the exchange sends nothing for {them}: unknown product, or no trades yet since we subscribed"
+        )
+    if names := _names(products, "unconfirmed"):
+        reasons.append(f"{names}: subscription not confirmed by the exchange; if this lasts, check the id")
+    return reasons
+
+
+def _sink_reasons(sink: Status) -> list[str]:
+    if sink["lag_ms"] <= SINK_LAG_MS:
+        return []
+    return [
+        f"writes to Redis are {sink['lag_ms'] / 1000:.1f} s behind, {_count(sink['dirty'], 'change')} waiting"
+        f" ({_count(sink['failures'], 'failure')} so far): Redis is slow or does not accept writes"
+    ]
+
+
+def _starting_reasons(status: Status, now_ms: int) -> list[str]:
+    products = status["products"]
+    names = _names(products, "waiting")
+    if not names or now_ms - status["started_ms"] >= STARTING_MS:
+        return []  # products added later are simply not due yet
+    wanted = _count(products["wanted"], "product")
+    return [f"starting: {products['live']} of {wanted} live, waiting for {names}"]
+
+
+def _names(products: Status, kind: str) -> str:
+    """The first ids of a list as words; lists are cut, their true length stands beside them."""
+    shown = list(products[kind][:_NAMED])
+    rest = _number(products, kind) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if shown and rest > 0 else "")
+
+
+def _number(products: Status, kind: str) -> int:
+    return int(products.get(f"{kind}_count", len(products[kind])))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

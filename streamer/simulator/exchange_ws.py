@@ -1,0 +1,387 @@
+"""A Coinbase Advanced Trade WebSocket exchange to test against: the real one's rules, on loopback.
+
+What it imitates is written down, with sources, in the protocol notes (sections 2-6 and 14). Where those say
+that nobody knows (close codes of its own drops, the answer to a frame that is not JSON), a setting or a
+comment here says what was chosen. `level2` is not simulated and is answered as an unknown channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import ssl
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from streamer.errors import ConfigError
+from streamer.simulator.client import Client
+from streamer.simulator.counters import RateMeter
+from streamer.simulator.desk import Desk
+from streamer.simulator.faults import Command, Fault, FaultBoard, FaultKind, Heal, Pause, Query, Tick
+from streamer.simulator.keys import JwtChecker
+from streamer.simulator.listener import Connection, listen
+from streamer.simulator.market import Market, RandomWalkMarket
+from streamer.simulator.recording import Recording
+from streamer.simulator.settings import ExchangeSettings
+
+_CLOCK_TICK_S = 0.02
+_SATURATED_BATCH = 512
+_SAME_STAMP = 16  # ticks of one stamp: some 80 microseconds, and reading the clock is a tenth of a tick's cost
+_MAX_DUE = 20_000
+
+
+class ExchangeServer:
+    """The exchange, listening while the `async with` block runs.
+
+    Args:
+        market: Where tickers come from; a `Recording` is replayed from the first ticker subscription on.
+        settings: How it behaves.
+        keys: Key name to public key (PEM) of everyone who may log in.
+        ssl_context: Makes both hosts speak TLS.
+        clock_ns: Wall clock, in nanoseconds: a wrong one imitates clock offset.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        settings: ExchangeSettings | None = None,
+        *,
+        keys: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.market = market
+        self.settings = settings or ExchangeSettings()
+        self._ssl, self._clock_ns = ssl_context, clock_ns
+        self.desk = Desk(market, JwtChecker(keys or {}), self.settings, clock_ns)
+        self.desk.on_ticker_subscription = self._start_replay
+        self.board = FaultBoard()
+        self.connects, self.messages = RateMeter(), RateMeter()
+        self.refused = 0
+        self.is_paused = False
+        self.clients: dict[int, Client] = {}
+        self.ended = asyncio.Event()
+        """Set when a recording has been replayed to its end. The exchange stays up."""
+        self._attempts = 0
+        self._replay_from_s: float | None = None
+        self._replay_started = asyncio.Event()
+        self._listening: asyncio.Future[None]
+        self._stop = asyncio.Event()
+        self._main: asyncio.Task[None] | None = None
+        self._tasks: asyncio.TaskGroup
+        self._work: set[asyncio.Task[None]] = set()
+        self._servers: dict[str, Server] = {}
+
+    async def __aenter__(self) -> Self:
+        self._listening = asyncio.get_running_loop().create_future()
+        self._main = asyncio.create_task(self._run(), name="exchange")
+        # Whatever ends first: an address in use ends the main task.
+        await asyncio.wait({self._main, self._listening}, return_when=asyncio.FIRST_COMPLETED)
+        if self._main.done():
+            await self._main
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._main is not None:
+            await self._main
+
+    async def wait(self) -> None:
+        """Wait until the exchange stops, and raise what it died of, if it did."""
+        assert self._main is not None
+        await asyncio.shield(self._main)
+
+    @property
+    def port(self) -> int:
+        """Port of the market host."""
+        return self._port("market")
+
+    @property
+    def user_port(self) -> int:
+        """Port of the user host."""
+        return self._port("user")
+
+    @property
+    def url(self) -> str:
+        """WebSocket URL of the market host."""
+        return self._url(self.port)
+
+    @property
+    def user_url(self) -> str:
+        """WebSocket URL of the user host."""
+        return self._url(self.user_port)
+
+    def _port(self, host: str) -> int:
+        port: int = next(iter(self._servers[host].sockets)).getsockname()[1]
+        return port
+
+    def _url(self, port: int) -> str:
+        # A certificate for localhost also names 127.0.0.1 and ::1, so the bind address can be used as it is.
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"{'wss' if self._ssl else 'ws'}://{host}:{port}"
+
+    # Life
+
+    async def _run(self) -> None:
+        try:
+            await self._listen()  # outside of the group, which would wrap its error
+            async with asyncio.TaskGroup() as self._tasks:
+                self._spawn(self._replay() if isinstance(self.market, Recording) else self._tick_on())
+                self._spawn(self._keep_house())
+                self._listening.set_result(None)
+                await self._stop.wait()
+                await self._shut()
+                for task in self._work:
+                    task.cancel()
+        finally:
+            await self._shut()
+
+    async def _listen(self) -> None:
+        ports = {"market": self.settings.port, "user": self.settings.user_port}
+        for host, port in ports.items():
+            if port is None:
+                continue
+            serve = functools.partial(self._serve, host)
+            try:
+                self._servers[host] = await listen(
+                    serve, self._upgrade, self.settings.host, port, ssl_context=self._ssl
+                )
+            except OSError as exc:
+                raise ConfigError(f"{host} port", port, f"cannot be listened on: {exc}") from exc
+
+    async def _shut(self) -> None:
+        for server in self._servers.values():
+            server.close(close_connections=False)  # ours close below, under a deadline
+        await asyncio.gather(*(client.close(1001) for client in list(self.clients.values())))
+        for server in self._servers.values():
+            # Unfinished handshakes would hold the server up for the library's 10 s.
+            for ws in list(server.handlers):
+                ws.transport.abort()
+            await server.wait_closed()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # Connections
+
+    async def _upgrade(self, ws: ServerConnection, request: Request) -> Response | None:
+        assert isinstance(ws, Connection)
+        self._attempts += 1
+        ws.number = self._attempts
+        self.connects.add(self._now_s())
+        if self.board.find(FaultKind.DROP_HANDSHAKE, self._attempts):
+            self.refused += 1
+            ws.transport.abort()
+            await ws.wait_closed()
+            return None
+        refusal = self.board.find(FaultKind.REFUSE_UPGRADE, self._attempts)
+        if refusal is None:
+            return None
+        self.refused += 1
+        response = ws.respond(refusal.options["status"], "refused by the simulator\n")
+        if refusal.options["retry_after_s"] is not None:
+            response.headers["Retry-After"] = str(refusal.options["retry_after_s"])
+        return response
+
+    async def _serve(self, host: str, ws: ServerConnection) -> None:
+        assert isinstance(ws, Connection)
+        number = ws.number
+        client = Client(number, host, ws, self._spawn, self._now_s())
+        self.clients[number] = client
+        client.apply(self.board.effects(number))
+        try:
+            async for message in ws:
+                self._hear(client, message)
+                client.flush(self._now_s())
+        except ConnectionClosed:
+            pass  # a client may leave as it likes
+        finally:
+            del self.clients[number]
+            self.desk.forget(client)
+
+    def _hear(self, client: Client, message: str | bytes) -> None:
+        self.messages.add(self._now_s())
+        if self.board.find(FaultKind.REFUSE_SUBSCRIPTIONS, client.number):
+            client.send_error("authentication failure")
+            return
+        self.desk.hear(client, message)
+        if self.board.find(FaultKind.DROP_AFTER_SUBSCRIBE, client.number):
+            client.wire.reset()
+
+    # Ticks
+
+    async def _tick_on(self) -> None:
+        rate = self.settings.ticks_per_s
+        if not isinstance(self.market, RandomWalkMarket) or rate == 0:
+            return
+        if math.isinf(rate):
+            await self._saturate(self.market)
+        step_s = max(_CLOCK_TICK_S / 4, 1 / rate)
+        from_s, done = self._now_s(), 0
+        while True:
+            await asyncio.sleep(step_s)
+            now_s = self._now_s()
+            due = int((now_s - from_s) * rate) - done
+            done += due
+            if self.is_paused:
+                continue
+            # After a freeze (SIGSTOP, a busy machine) the missed ticks are not made up without limit.
+            for _ in range(min(due, _MAX_DUE)):
+                product_id = self.market.next_tick()
+                if product_id is not None:
+                    self.desk.publish(product_id, self.desk.now_stamp())
+            self._flush(now_s)
+
+    async def _saturate(self, market: RandomWalkMarket) -> None:
+        next_tick, publish = market.next_tick, self.desk.publish
+        while True:
+            if self.is_paused or not self.desk.has_ticker_subscribers:
+                await asyncio.sleep(_CLOCK_TICK_S)
+                continue
+            for _ in range(_SATURATED_BATCH // _SAME_STAMP):
+                stamp = self.desk.now_stamp()
+                for _ in range(_SAME_STAMP):
+                    product_id = next_tick()
+                    if product_id is not None:
+                        publish(product_id, stamp)
+            self._flush(self._now_s())
+            for client in list(self.clients.values()):
+                # Everybody gets every tick; who does not read at all is cut off, or all would wait for it.
+                await client.drain(self.settings.slow_consumer_s)
+            await asyncio.sleep(0)
+
+    def _start_replay(self) -> None:
+        if not isinstance(self.market, Recording):
+            return
+        if self._replay_from_s is None:
+            self._replay_from_s = self._now_s()
+            self._replay_started.set()
+        # What is due has passed before the snapshot is taken, so no line is both missed and not sent.
+        self._replay_due(self.market, self._replay_from_s)
+
+    async def _replay(self) -> None:
+        assert isinstance(self.market, Recording)
+        await self._replay_started.wait()
+        assert self._replay_from_s is not None
+        while (wait_s := self.market.due_in_s(self._now_s() - self._replay_from_s)) is not None:
+            # Paused, what is due waits: look again soon, do not spin.
+            await asyncio.sleep(max(wait_s, _CLOCK_TICK_S) if self.is_paused else wait_s)
+            self._replay_due(self.market, self._replay_from_s)
+        self.ended.set()
+
+    def _replay_due(self, recording: Recording, from_s: float) -> None:
+        if self.is_paused:
+            return
+        now_s = self._now_s()
+        for line in recording.advance(now_s - from_s):
+            self.desk.publish_recorded(line)
+        self._flush(now_s)
+
+    def _flush(self, now_s: float) -> None:
+        for client in self.clients.values():
+            client.flush(now_s)
+
+    # The clock
+
+    async def _keep_house(self) -> None:
+        while True:
+            now_s = self._now_s()
+            if self.board.expire(now_s):
+                self._apply_board()
+            self.desk.on_clock(now_s, list(self.clients.values()))
+            for client in list(self.clients.values()):
+                client.flush(now_s)
+                self._police(client, now_s)
+            await asyncio.sleep(_CLOCK_TICK_S)
+
+    def _police(self, client: Client, now_s: float) -> None:
+        settings = self.settings
+        if not client.is_open:
+            return
+        if (not client.has_subscribed and now_s - client.opened_at_s > settings.subscribe_deadline_s) or (
+            "heartbeats" not in client.subscriptions and now_s - client.last_update_at_s > settings.idle_after_s
+        ):
+            self._spawn(client.close(settings.drop_code))
+        waiting = client.wire.get_write_buffer_size()
+        if waiting <= settings.max_buffer_bytes:
+            client.full_since_s = None
+        elif client.full_since_s is None:
+            client.full_since_s = now_s
+        elif now_s - client.full_since_s > settings.slow_consumer_s:
+            self._spawn(client.close(1008, "ErrSlowConsume"))
+
+    # Commands
+
+    def _apply_board(self) -> None:
+        for client in self.clients.values():
+            client.apply(self.board.effects(client.number))
+
+    def command(self, command: Command) -> dict[str, Any]:
+        """Carry out a command and return the reply of the control port.
+
+        Raises:
+            ConfigError: The command asks for something this market cannot do.
+        """
+        match command:
+            case Fault():
+                self._fault(command)
+            case Heal():
+                self.board.heal()
+                self.is_paused = False
+                self._apply_board()
+                for client in self.clients.values():
+                    client.heal()
+                self._flush(self._now_s())
+            case Pause(paused):
+                self.is_paused = paused
+            case Tick(product_id, price):
+                if not isinstance(self.market, RandomWalkMarket):
+                    raise ConfigError("tick", product_id, "a recording cannot be changed")
+                if price is None:
+                    self.market.tick(product_id)
+                else:
+                    self.market.set_price(product_id, price)
+                self.desk.publish(product_id, self.desk.now_stamp())
+                self._flush(self._now_s())
+            case Query():
+                return {"ok": True, **self.state()}
+        return {"ok": True}
+
+    def _fault(self, fault: Fault) -> None:
+        if fault.is_lasting:
+            self.board.start(fault, self._now_s())
+            self._apply_board()
+            return
+        for client in list(self.clients.values()):
+            if fault.connection in (None, client.number):
+                client.strike(fault)
+                client.flush(self._now_s())
+
+    def state(self) -> dict[str, Any]:
+        """Return the truth: newest tickers, connections and their subscriptions, counters, faults."""
+        return {
+            "tickers": {p: t for p in self.market.products if (t := self.market.latest(p)) is not None},
+            "connections": [client.described() for client in self.clients.values()],
+            "counters": {
+                "connects": self.connects.described(),
+                "messages": self.messages.described(),
+                "refused": self.refused,
+            },
+            "faults": [fault.shown() for fault in self.board.active()],
+            "paused": self.is_paused,
+            "ended": self.ended.is_set(),
+        }
