@@ -91,7 +91,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=0, help="frames a second; 0 = as fast as possible")
     arguments = parser.parse_args()
-    async with serve(lambda c: blast(c, arguments.rate), "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+    async with serve(
+        lambda c: blast(c, arguments.rate), "127.0.0.1", 0, compression=None, ping_interval=None
+    ) as server:
         print(server.sockets[0].getsockname()[1], flush=True)
         await server.serve_forever()
 

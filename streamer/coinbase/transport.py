@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -131,11 +132,17 @@ class Turns:
 
     An event loop reads a socket until it is empty (uvloop up to 32 times, 2 MB): at saturation a write to Redis
     waited 300 ms for its turn. Reading is paused after a share of frames and resumed in the loop's next round.
+    The kernel's receive buffer is bounded too: it would grow to 32 MB of prices that are old before we read them,
+    and picows hands over in one go whatever fits into a buffer that grows with it.
     """
 
     FRAMES = 256
+    RECEIVE_BUFFER_BYTES = 512 * 1024
 
     def __init__(self, transport: asyncio.Transport) -> None:
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, self.RECEIVE_BUFFER_BYTES
+        )
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._left = self.FRAMES

@@ -120,6 +120,7 @@ async def connect_picows(url: str, on_message: OnMessage, *, tls: ssl.SSLContext
                 websocket_handshake_timeout=None,
                 max_frame_size=MAX_MESSAGE_BYTES,
                 max_redirects=0,
+                use_aiofastnet=False,
                 read_buffer_init_size=256 * 1024,
             )
     except WSHandshakeError as exc:
