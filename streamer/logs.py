@@ -1,4 +1,4 @@
-"""The only place that configures logging: an event name and key=value, coloured for a terminal, logfmt when piped."""
+"""The only place that configures logging: event name and key=value, coloured in a terminal, logfmt when piped."""
 
 from __future__ import annotations
 
