@@ -101,6 +101,14 @@ class Settings(BaseSettings):
     def _reachable_url(cls, value: str, info: Any) -> str:
         return check_ws_url(info.field_name, value)
 
+    @field_validator("rest_url")
+    @classmethod
+    def _rest_base(cls, value: str) -> str:
+        # The rules of the other URLs: encrypted, or this machine; no password in it.
+        scheme, _, rest = value.partition("://")
+        check_ws_url("rest_url", {"https": "wss", "http": "ws"}.get(scheme.lower(), "?") + "://" + rest)
+        return value.rstrip("/")
+
     @property
     def session_rules(self) -> SessionRules:
         """The deadlines of a feed's connections."""
@@ -116,12 +124,14 @@ def load(**overrides: Any) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)
+    except ConfigError as exc:
+        raise ConfigError(_origin(exc.name, given), exc.value, exc.rule) from exc
     except ValidationError as exc:
         first = exc.errors()[0]
         cause = (first.get("ctx") or {}).get("error")
-        if isinstance(cause, ConfigError):
-            raise cause from exc
         name = str(first["loc"][0]) if first["loc"] else "settings"
+        if isinstance(cause, ConfigError):
+            raise ConfigError(_origin(name, given), cause.value, cause.rule) from exc
         secret = name.upper().startswith("COINBASE") or "secret" in name or name == "api_key"
         shown = "(hidden)" if secret else first.get("input")
         raise ConfigError(_origin(name, given), shown, first["msg"].removeprefix("Value error, ")) from exc

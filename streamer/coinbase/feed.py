@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 
 import structlog
 
@@ -54,7 +55,8 @@ class FeedFacts:
     """A feed as status and readers see it.
 
     Attributes:
-        proof_at: Monotonic time of the last frame that arrived in order; None on a connection without any.
+        proof_at: Monotonic time of the last frame that arrived in order; None on a connection without any. Of a
+            connection that has ended it stays known until the next: so long its values were current.
         why: The last failure in words, None while all is well.
     """
 
@@ -84,6 +86,8 @@ class Feed:
         on_tick: Takes a tick under the id that was asked for; returns whether it was news.
         on_suspect: Told which products a gap has cast doubt on.
         tls: Verifying context for wss.
+        numbers: Gives each connection its number. Shared by all feeds of a process, so that a feed made anew
+            under an old name does not start over: readers and the write script compare these numbers.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class Feed:
         on_suspect: Callable[[Collection[ProductId]], None],
         tls: ssl.SSLContext | None = None,
         source: Source = Source.COINBASE,
+        numbers: Iterator[int] | None = None,
         delay: ReconnectDelay | None = None,
     ) -> None:
         self.id, self._url, self._tls = feed_id, url, tls
@@ -106,6 +111,8 @@ class Feed:
         self._on_tick, self._on_suspect = on_tick, on_suspect
         self._delay = delay or ReconnectDelay()
         self._default_source = source
+        self._numbers = numbers if numbers is not None else count(1)
+        self._connects = 0
         self._stamp = Stamp(feed_id, 0, source)
         self._state = FeedState.CONNECTING
         self._why: str | None = None
@@ -143,9 +150,9 @@ class Feed:
             id=self.id,
             state=self._state,
             connection=self._stamp.connection,
-            proof_at=session.proof_at if live else None,
+            proof_at=session.proof_at,
             sequence=session.expected - 1 if session.expected else None,
-            reconnects=max(0, self._stamp.connection - 1),
+            reconnects=max(0, self._connects - 1),
             gaps=session.counts.gaps,
             why=self._why if not live or products.unconfirmed else None,
             source=self._stamp.source,
@@ -177,7 +184,6 @@ class Feed:
             valid_s = (self._session.proof_at or self._opened_at) - self._opened_at
         self._why = why
         self._state = FeedState.REFUSED if refused else FeedState.BACKOFF
-        self._session.proof_at = None
         delay_s = self._delay.after(refused=refused, valid_s=valid_s, retry_after_s=retry_after_s)
         log.warning("feed.down", feed=self.id, why=why, retry_in_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
@@ -187,7 +193,8 @@ class Feed:
         now = time.monotonic()
         self._opened_at = now
         self._session.opened(now)
-        self._stamp = Stamp(self.id, self._stamp.connection + 1, self._default_source)
+        self._connects += 1
+        self._stamp = Stamp(self.id, next(self._numbers), self._default_source)
         connection = await self._connect(self._url, self._on_frame, tls=self._tls)
         if connection.headers.get("server") == SIMULATOR_SERVER:
             self._stamp = Stamp(self.id, self._stamp.connection, Source.SIMULATOR)

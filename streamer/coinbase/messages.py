@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -42,7 +43,7 @@ CHANNELS = frozenset(
 _INSPECT_EVERY = 1024
 _MAX_UNKNOWN_NAMES = 100
 
-_TIME = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](?:\.[0-9]{1,9}+)?+Z"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9}+)?+Z"
 _UNSIGNED = r"(?:[0-9]{1,30}+(?:\.[0-9]{1,30}+)?+)?+"
 _SIGNED = r"(?:-?+[0-9]{1,30}+(?:\.[0-9]{1,30}+)?+)?+"
 _PRICE = r"(?=[0.]*+[1-9])" + _UNSIGNED
@@ -102,6 +103,7 @@ class Decoder:
         self.unknown: Counter[str] = Counter()
         self._decode = msgspec.json.Decoder(Message).decode
         self._countdown: dict[str, int] = {}
+        self._known_date = ""
 
     def decode(self, payload: bytes | memoryview) -> Message:
         """Return the frame's message; tickers in it are not yet checked (see `tickers`).
@@ -122,7 +124,10 @@ class Decoder:
 
     def tickers(self, message: Message) -> list[TickerFields]:
         """Return the tickers of a ticker message whose every value is sound."""
-        sound = []
+        sound: list[TickerFields] = []
+        if message.timestamp[:10] != self._known_date and not self._is_date(message.timestamp[:10]):
+            self.rejected_tickers += sum(len(event.tickers) for event in message.events)
+            return sound
         for event in message.events:
             for ticker in event.tickers:
                 values = "\n".join(astuple(ticker))
@@ -133,6 +138,15 @@ class Decoder:
                 else:
                     self.rejected_tickers += 1
         return sound
+
+    def _is_date(self, text: str) -> bool:
+        """Whether a date is in the calendar. Dates change once a day, so this is hardly ever asked."""
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            return False
+        self._known_date = text
+        return True
 
     def _decode_loosely(self, payload: bytes | memoryview) -> Message:
         """Take what is well-formed out of a frame in which something has the wrong type."""

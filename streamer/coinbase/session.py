@@ -141,7 +141,7 @@ class Session:
             self._wanted[product_id] = _Product()
 
     def due(self, now: float) -> Iterator[bytes]:
-        """Yield the messages that are due, noting each as sent when the next is asked for.
+        """Yield the messages that are due, noting each as sent.
 
         Heartbeats come first: they are the proof of life, and any subscribe meets the exchange's 5 s rule.
         """
@@ -149,9 +149,9 @@ class Session:
             self._heartbeats_sent_at = now
             yield subscribe(HEARTBEATS)
         if self._dropping:
-            dropped, self._dropping = sorted(self._dropping - self._wanted.keys()), set()
-            if dropped:
-                yield unsubscribe(TICKER, dropped)
+            # Also what is wanted again by now: only a fresh subscription surely brings a snapshot.
+            dropped, self._dropping = sorted(self._dropping), set()
+            yield unsubscribe(TICKER, dropped)
         yield from self._heal(now)
         missing = [p for p, state in self._wanted.items() if self._resend(state.sent_at, state.acked, now)]
         if missing:

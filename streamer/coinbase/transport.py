@@ -68,6 +68,10 @@ def check_ws_url(name: str, url: str) -> str:
     Raises:
         ConfigError: Naming the setting `name`.
     """
+    if "@" in url:
+        raise ConfigError(
+            name, "…@" + url.rpartition("@")[2], "a URL with a password ends up in logs; leave it out"
+        )
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -75,11 +79,9 @@ def check_ws_url(name: str, url: str) -> str:
         raise ConfigError(name, url, f"not a URL: {exc}") from exc
     if parts.scheme not in ("ws", "wss") or not host:
         raise ConfigError(name, url, "expected wss://host[:port][/path]")
-    if parts.username or parts.password:
-        raise ConfigError(name, f"{parts.scheme}://…@{host}", "a URL with a password ends up in logs; leave it out")
     if parts.scheme == "ws" and not is_loopback(host):
         raise ConfigError(name, url, "ws:// is unencrypted and accepted for loopback only; use wss://")
-    return url
+    return parts._replace(scheme=parts.scheme).geturl()  # the scheme in lower case, as everyone after us expects
 
 
 def is_loopback(host: str) -> bool:
@@ -253,8 +255,8 @@ async def connect_websockets(url: str, on_message: OnMessage, *, tls: ssl.SSLCon
     return _Websockets(connection)
 
 
-def refused(url: str, status: int, retry_after: str | None) -> ConnectRefused | ConnectFailed:
-    """Return the error for an HTTP status on the upgrade: a server error is trouble, a client error a refusal."""
+def refused(url: str, status: int, retry_after: str | None) -> ConnectRefused:
+    """Return the error for an HTTP status on the upgrade, with what its Retry-After asks for."""
     try:
         retry_after_s = float(retry_after) if retry_after is not None else None
     except ValueError:

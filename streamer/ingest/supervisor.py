@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import count
 from typing import Any
 
 import structlog
@@ -82,6 +83,7 @@ class Supervisor:
         self._wanted_set = WantedSet(store, self.keys)
         self._report_script = Script(store, "report_life")
         self._decoder, self._paces = Decoder(), Paces()
+        self._connection_numbers = count(1)
         self._feeds: dict[int, Feed] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._asked = list(dict.fromkeys(products))
@@ -210,6 +212,7 @@ class Supervisor:
             on_suspect=lambda product_ids: self.sink.book.suspect(product_ids, time.time()),
             tls=self._tls,
             source=self._source,
+            numbers=self._connection_numbers,
         )
 
     def _rewrite(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from streamer.model import Reading, Ticker, Tier
-from streamer.store.records import StoredTicker
+from streamer.store.records import StoredTicker, parse_json
 
 STALE_AFTER_S = 5.0
 """Oldest proof of life of a feed whose values still count as realtime."""
@@ -34,10 +34,8 @@ def parse_feeds(raw: Mapping[str, str]) -> dict[str, FeedLife]:
     """Return the well-formed entries of `stream:feeds`; a damaged one proves no life."""
     feeds = {}
     for feed, entry in raw.items():
-        try:
-            feeds[feed] = msgspec.json.decode(entry, type=FeedLife)
-        except msgspec.MsgspecError:
-            continue
+        if (life := parse_json(entry, FeedLife)) is not None:
+            feeds[feed] = life
     return feeds
 
 
@@ -51,6 +49,8 @@ def why_not_realtime(
         return f"feed {stored.feed} is {feed.state}"
     if (feed.connection, feed.epoch) != (stored.connection, stored.epoch):
         return f"feed {stored.feed} has reconnected and not seen this product since"
+    if feed.alive_ms is not None and feed.alive_ms - now_ms > stale_after_s * 1000:
+        return f"feed {stored.feed} has a proof of life from the future: the clock of Redis went back"
     if feed.alive_ms is None or now_ms - feed.alive_ms > stale_after_s * 1000:
         silent = "" if feed.alive_ms is None else f" for {(now_ms - feed.alive_ms) / 1000:.1f} s"
         return f"feed {stored.feed} has shown no life{silent}"
@@ -65,10 +65,11 @@ def reading(
     """Return a stored ticker as a reading, judged at `now_ms` on the clock of Redis."""
     reason = why_not_realtime(stored, feed, now_ms, stale_after_s)
     ticker = stored.ticker
-    known_ms = stored.written_ms
+    # Not the time of the write: a value is also written to renew it, or into a Redis that came back empty.
+    known_ms = min(stored.received_ms, stored.written_ms)
     same = feed is not None and (feed.connection, feed.epoch) == (stored.connection, stored.epoch)
     if same and not stored.suspect and feed is not None and feed.alive_ms is not None:
-        known_ms = max(known_ms, feed.alive_ms)
+        known_ms = max(known_ms, min(feed.alive_ms, now_ms))
     value_age_s = max(0.0, now_ms / 1000 - ticker.time.timestamp())
     return Reading(
         value=ticker,

@@ -38,6 +38,11 @@ class AsyncReader:
         Raises:
             StoreUnavailable: Redis does not answer; an outage is never reported as a miss.
         """
+        return (await self._read(product_ids))[0]
+
+    async def _read(
+        self, product_ids: Collection[ProductId]
+    ) -> tuple[dict[ProductId, Reading[Ticker] | None], dict[str, FeedLife]]:
         pipeline = self._store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.hgetall(self._keys.feeds)
@@ -47,10 +52,11 @@ class AsyncReader:
         (seconds, micros), raw_feeds, *hashes = await self._store.answer(pipeline.execute(raise_on_error=False))
         now_ms = seconds * 1000 + micros // 1000
         feeds = parse_feeds(_text(raw_feeds))
-        return {
+        held = {
             product_id: self._judged(hashes[2 * i : 2 * i + 2], feeds, now_ms)
             for i, product_id in enumerate(product_ids)
         }
+        return held, feeds
 
     async def watch(self, product_ids: Collection[ProductId]) -> AsyncIterator[tuple[ProductId, Reading[Ticker]]]:
         """Yield the current reading of each product, then every change as it is pushed.
@@ -74,14 +80,16 @@ class AsyncReader:
     async def _follow(
         self, updates: Any, product_ids: Collection[ProductId]
     ) -> AsyncIterator[tuple[ProductId, Reading[Ticker]]]:
+        feeds: dict[str, FeedLife] = {}
         wanted, looked_at = set(product_ids), -_LOOK_EVERY_S
         while True:
             if time.monotonic() - looked_at >= _LOOK_EVERY_S:
                 # Also the proof that we are not a subscriber whom Redis has silently forgotten.
                 looked_at = time.monotonic()
-                for product_id, held in (await self.tickers(product_ids)).items():
-                    if held is not None:
-                        yield product_id, held
+                held, feeds = await self._read(product_ids)
+                for product_id, found in held.items():
+                    if found is not None:
+                        yield product_id, found
             message = await self._store.answer(
                 updates.get_message(ignore_subscribe_messages=True, timeout=_LOOK_EVERY_S / 4)
             )
@@ -89,9 +97,11 @@ class AsyncReader:
                 if record.get("product_id") in wanted:
                     with suppress(ValueError):
                         stored = StoredTicker(record)
-                        # Only the owner writes, and it has just written: the push is itself the proof of life.
-                        life = FeedLife("live", stored.connection, stored.epoch, stored.written_ms)
-                        yield stored.ticker.product_id, reading(stored, life, stored.written_ms)
+                        life = _life_of(stored, feeds)
+                        yield (
+                            stored.ticker.product_id,
+                            reading(stored, life, stored.written_ms, self._stale_after_s),
+                        )
 
     def _judged(
         self, hashes: Collection[object], feeds: Mapping[str, FeedLife], now_ms: int
@@ -106,6 +116,18 @@ class AsyncReader:
                 continue
             return reading(stored, feeds.get(stored.feed), now_ms, self._stale_after_s)
         return None
+
+
+def _life_of(stored: StoredTicker, feeds: Mapping[str, FeedLife]) -> FeedLife | None:
+    """Return the life to judge a pushed value by.
+
+    A value of a connection we have not heard of yet is its own proof of life: only the owner writes, and it has
+    just written. Of a known one the report counts; values of dead feeds are pushed too, to mend Redis.
+    """
+    life = feeds.get(stored.feed)
+    if life is None or (life.epoch, life.connection) < (stored.epoch, stored.connection):
+        return FeedLife("live", stored.connection, stored.epoch, stored.written_ms)
+    return life
 
 
 def _text(raw: object) -> dict[str, str]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from streamer.model import ProductId, Source, Tick, Ticker, is_product_id
+
+T = TypeVar("T")
+
+_UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII).fullmatch
 
 TICKER_VALUES: Final = (
     "price",
@@ -55,11 +62,12 @@ class StoredTicker:
         feed: Feed id, a field of `stream:feeds`.
         connection: Which connection of that feed wrote it.
         epoch: Fencing epoch of its writer.
-        written_ms: Clock of Redis at the write.
+        received_ms: Clock of the ingester when the value reached it.
+        written_ms: Clock of Redis at the last write; a value is also written to renew it.
         suspect: Between a sequence gap and its healing.
     """
 
-    __slots__ = ("connection", "epoch", "feed", "source", "suspect", "ticker", "written_ms")
+    __slots__ = ("connection", "epoch", "feed", "received_ms", "source", "suspect", "ticker", "written_ms")
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         """Parse hash fields.
@@ -69,9 +77,10 @@ class StoredTicker:
         """
         try:
             self.feed = fields["feed"]
-            self.connection = int(fields["connection"])
-            self.epoch = int(fields["epoch"])
-            self.written_ms = int(fields["written_ms"])
+            self.connection = parse_count(fields["connection"])
+            self.epoch = parse_count(fields["epoch"])
+            self.received_ms = parse_count(fields["received_ms"])
+            self.written_ms = parse_count(fields["written_ms"])
             self.source = Source(fields["source"])
             self.suspect = fields.get("suspect") == "1"
             self.ticker = _ticker(fields)
@@ -94,6 +103,25 @@ def _ticker(fields: Mapping[str, str]) -> Ticker:
     )
 
 
+def parse_json(raw: bytes | str, kind: type[T]) -> T | None:
+    """Return JSON from Redis as `kind`, None where it is not that: anyone may have written there."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number of at most 18 digits, such as an epoch or a time in ms.
+
+    Raises:
+        ValueError: Anything else that `int` would take, or that would overflow later.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ValueError(f"{text[:40]!r} is not a whole number")
+    return int(text)
+
+
 def parse_decimal(text: str) -> Decimal:
     """Return a decimal from plain digits.
 
@@ -112,7 +140,7 @@ def parse_time(text: str) -> datetime:
     Raises:
         ValueError: Not an RFC 3339 time in UTC.
     """
+    if _UTC_TIME(text) is None:
+        raise ValueError(f"{text[:40]!r} is not an RFC 3339 time in UTC")
     seconds, _, fraction = text.removesuffix("Z").partition(".")
-    if not text.endswith("Z"):
-        raise ValueError(f"{text[:40]!r} is not a UTC time")
     return datetime.fromisoformat(f"{seconds}.{fraction[:6]:0<6}+00:00")

@@ -10,6 +10,7 @@ import orjson
 from streamer.model import ProductId, is_product_id
 from streamer.store.connect import Store
 from streamer.store.keys import Keys
+from streamer.store.records import parse_json
 
 
 class Want(msgspec.Struct, frozen=True):
@@ -65,10 +66,7 @@ def parse_wanted(raw: Mapping[bytes | str, bytes | str]) -> dict[ProductId, Want
     wanted = {}
     for field, value in raw.items():
         name = field.decode(errors="replace") if isinstance(field, bytes) else field
-        try:
-            want = msgspec.json.decode(value, type=Want)
-        except msgspec.MsgspecError:
-            continue
-        if is_product_id(name):
+        want = parse_json(value, Want)
+        if want is not None and is_product_id(name):
             wanted[ProductId(name)] = want
     return wanted

@@ -1,0 +1,651 @@
+"""The rules of a connection, with time as a plain number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from streamer.coinbase.messages import Event, Message
+from streamer.coinbase.session import (
+    OWN_BOOK,
+    Arrival,
+    Pace,
+    ReconnectDelay,
+    Session,
+    SessionRules,
+    canonical,
+)
+from streamer.model import ProductId
+
+BTC, ETH, SOL = ProductId("BTC-USD"), ProductId("ETH-USD"), ProductId("SOL-USD")
+BTC_USDC = ProductId("BTC-USDC")
+RULES = SessionRules()
+
+
+def opened(*products: ProductId, at: float = 0.0) -> Session:
+    """A session that wants products and has just been connected."""
+    session = Session()
+    session.want(products)
+    session.opened(at)
+    return session
+
+
+def streaming(*products: ProductId) -> Session:
+    """A session with everything sent and acknowledged at 0, and a value of each product seen."""
+    session = opened(*products)
+    sent(session, 0.0)
+    session.control(ack(*products))
+    for product_id in products:
+        session.seen(product_id)
+    return session
+
+
+def sent(session: Session, now: float) -> list[tuple[str, str, list[str]]]:
+    """What is due, as (type, channel, products)."""
+    messages: list[dict[str, Any]] = [json.loads(message) for message in session.due(now)]
+    assert all(message.keys() == {"type", "channel", "product_ids"} for message in messages)
+    return [(message["type"], message["channel"], message["product_ids"]) for message in messages]
+
+
+def ack(*products: str, heartbeats: bool = True) -> Message:
+    """An acknowledgement: all subscriptions of the connection, as the exchange sends it."""
+    channels: dict[str, list[str]] = {"heartbeats": ["heartbeats"]} if heartbeats else {}
+    if products:
+        channels["ticker"] = list(products)
+    return Message(channel="subscriptions", sequence_num=0, events=[Event(subscriptions=channels)])
+
+
+def beat(counter: int | str | None) -> Message:
+    """A heartbeat."""
+    return Message(channel="heartbeats", sequence_num=1, events=[Event(heartbeat_counter=counter)])
+
+
+# -- subscribing ------------------------------------------------------------------------------------------------
+
+
+def test_heartbeats_are_asked_for_first_and_alone() -> None:
+    """The proof of life is the first message; each message has one channel."""
+    assert sent(opened(BTC, ETH), 0.0) == [
+        ("subscribe", "heartbeats", []),
+        ("subscribe", "ticker", [BTC, ETH]),
+    ]
+
+
+def test_heartbeats_are_asked_for_without_products() -> None:
+    """A connection without products still proves its life, and meets the 5 s rule."""
+    assert sent(opened(), 0.0) == [("subscribe", "heartbeats", [])]
+
+
+def test_what_was_sent_is_not_due_again() -> None:
+    """A second look sends nothing."""
+    session = opened(BTC)
+    sent(session, 0.0)
+    assert sent(session, 0.0) == []
+    assert sent(session, RULES.ack_timeout_s - 0.25) == []
+
+
+def test_unacknowledged_is_sent_again_after_the_timeout() -> None:
+    """Whatever the exchange has not confirmed in time is asked for once more, then waited for again."""
+    session = opened(BTC)
+    sent(session, 0.0)
+    again = [("subscribe", "heartbeats", []), ("subscribe", "ticker", [BTC])]
+    assert sent(session, RULES.ack_timeout_s) == again
+    assert sent(session, 2 * RULES.ack_timeout_s - 0.25) == []
+    assert sent(session, 2 * RULES.ack_timeout_s) == again
+
+
+def test_acknowledged_is_never_sent_again() -> None:
+    """Confirmed subscriptions are left alone."""
+    session = opened(BTC, ETH)
+    sent(session, 0.0)
+    session.control(ack(BTC, ETH))
+    assert sent(session, 1000.0) == []
+
+
+def test_only_what_is_missing_is_sent_again() -> None:
+    """An ack without one of the products has that one resent."""
+    session = opened(BTC, ETH)
+    sent(session, 0.0)
+    session.control(ack(BTC))
+    assert sent(session, RULES.ack_timeout_s) == [("subscribe", "ticker", [ETH])]
+
+
+def test_acknowledgements_are_cumulative() -> None:
+    """Each ack adds to what is confirmed; a later, shorter one takes nothing back."""
+    session = opened(BTC, ETH)
+    sent(session, 0.0)
+    session.control(ack())
+    session.control(ack(BTC))
+    session.control(ack(BTC, ETH))
+    session.control(ack(ETH))
+    assert sent(session, 1000.0) == []
+
+
+def test_heartbeats_alone_are_sent_again() -> None:
+    """Products that are confirmed do not hide heartbeats that are not."""
+    session = opened(BTC)
+    sent(session, 0.0)
+    session.control(ack(BTC, heartbeats=False))
+    assert sent(session, RULES.ack_timeout_s) == [("subscribe", "heartbeats", [])]
+
+
+def test_acknowledgement_before_the_subscribe_counts_for_nothing() -> None:
+    """What we have not asked for on this connection cannot be confirmed."""
+    session = opened(BTC)
+    session.control(ack(BTC))
+    assert ("subscribe", "ticker", [BTC]) in sent(session, 0.0)
+    assert session.products(RULES.ack_timeout_s).unconfirmed == [BTC]
+
+
+@pytest.mark.parametrize("name", ["BTC-USDC", "BTC-USD"])
+def test_alias_is_acknowledged_under_either_name(name: str) -> None:
+    """The documentation leaves open under which name BTC-USDC is confirmed."""
+    session = opened(BTC_USDC)
+    sent(session, 0.0)
+    session.control(ack(name))
+    assert sent(session, 1000.0) == []
+
+
+def test_own_book_is_not_acknowledged_by_another_name() -> None:
+    """USDT-USDC has a book of its own: USDT-USD confirms nothing of it."""
+    product_id = ProductId("USDT-USDC")
+    session = opened(product_id)
+    sent(session, 0.0)
+    session.control(ack("USDT-USD"))
+    assert sent(session, RULES.ack_timeout_s) == [("subscribe", "ticker", [product_id])]
+
+
+@pytest.mark.parametrize("events", [[], [Event()], [Event(subscriptions={})]])
+def test_acknowledgement_of_nothing_confirms_nothing(events: list[Event]) -> None:
+    """An empty or damaged ack leaves everything unconfirmed."""
+    session = opened(BTC)
+    sent(session, 0.0)
+    session.control(Message(channel="subscriptions", events=events))
+    assert session.products(RULES.ack_timeout_s).unconfirmed == [BTC]
+
+
+# -- the wanted set ---------------------------------------------------------------------------------------------
+
+
+def test_want_adds_and_removes_while_open() -> None:
+    """Only the difference is sent: what goes, then what comes."""
+    session = streaming(BTC, ETH)
+    session.want([ETH, SOL])
+    assert set(session.wanted) == {ETH, SOL}
+    assert sent(session, 1.0) == [("unsubscribe", "ticker", [BTC]), ("subscribe", "ticker", [SOL])]
+    assert sent(session, 1.0) == []
+
+
+def test_wanting_the_same_sends_nothing() -> None:
+    """The wanted set is a state, not an order."""
+    session = streaming(BTC)
+    session.want([BTC])
+    assert sent(session, 1.0) == []
+
+
+def test_what_was_never_subscribed_is_not_unsubscribed() -> None:
+    """A product that comes and goes before its turn leaves no message."""
+    session = opened(BTC)
+    session.want([])
+    assert sent(session, 0.0) == [("subscribe", "heartbeats", [])]
+
+
+def test_product_wanted_again_at_once_gets_a_fresh_subscription() -> None:
+    """Removed and added between two looks: unsubscribed, then subscribed, which surely brings a snapshot."""
+    session = streaming(BTC)
+    session.want([])
+    session.want([BTC])
+    assert sent(session, 1.0) == [("unsubscribe", "ticker", [BTC]), ("subscribe", "ticker", [BTC])]
+
+
+def test_removed_product_is_no_longer_suspect() -> None:
+    """Nobody waits for the healing of what nobody wants."""
+    session = streaming(BTC, ETH)
+    session.arrived(5, 1.0)
+    session.want([ETH])
+    assert session.suspect == {ETH}
+    assert sent(session, 1.0) == [
+        ("unsubscribe", "ticker", [BTC]),
+        ("unsubscribe", "ticker", [ETH]),
+        ("subscribe", "ticker", [ETH]),
+    ]
+
+
+def test_reopened_session_starts_afresh() -> None:
+    """A new connection knows no subscription, sequence, suspect or error of the last one."""
+    session = streaming(BTC, ETH)
+    session.arrived(7, 1.0)
+    session.control(Message(type="error", message="too slow"))
+    session.want([BTC])
+    session.opened(10.0)
+    assert (session.expected, session.proof_at, session.last_error) == (0, None, None)
+    assert session.suspect == set()
+    assert sent(session, 10.0) == [("subscribe", "heartbeats", []), ("subscribe", "ticker", [BTC])]
+    assert session.arrived(0, 10.0) is Arrival.IN_ORDER
+    assert session.products(10.0).waiting == [BTC]
+
+
+def test_counts_outlive_a_connection() -> None:
+    """What a feed has seen since the process started is not forgotten on reconnect."""
+    session = streaming(BTC)
+    session.arrived(7, 1.0)
+    session.opened(10.0)
+    assert (session.counts.gaps, session.counts.missed) == (1, 7)
+
+
+# -- sequence ---------------------------------------------------------------------------------------------------
+
+
+def test_frames_in_order() -> None:
+    """Numbers count from 0, one a frame, over all channels."""
+    session = opened(BTC)
+    assert [session.arrived(number, 1.0) for number in range(3)] == [Arrival.IN_ORDER] * 3
+    assert (session.expected, session.counts.gaps, session.counts.late) == (3, 0, 0)
+
+
+@pytest.mark.parametrize(("numbers", "missed"), [([0, 2], 1), ([5], 5), ([0, 1, 11], 9)])
+def test_gap_is_counted_and_followed(numbers: Sequence[int], missed: int) -> None:
+    """A number ahead of its time is a gap of so many frames; the next is expected after it."""
+    session = opened(BTC)
+    *before, gap = numbers
+    assert [session.arrived(number, 0.0) for number in before] == [Arrival.IN_ORDER] * len(before)
+    assert session.arrived(gap, 0.0) is Arrival.GAP
+    assert (session.counts.gaps, session.counts.missed) == (1, missed)
+    assert session.arrived(gap + 1, 0.0) is Arrival.IN_ORDER
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, -(10**30)])
+def test_late_frame_moves_nothing(number: int) -> None:
+    """A repeated, reordered or impossible number is late and casts no doubt."""
+    session = streaming(BTC)
+    session.arrived(0, 0.0)
+    session.arrived(1, 0.0)
+    assert session.arrived(number, 0.0) is Arrival.LATE
+    assert (session.expected, session.counts.late, session.counts.gaps) == (2, 1, 0)
+    assert session.suspect == set()
+
+
+def test_unnumbered_frame_moves_nothing() -> None:
+    """Errors carry no number; that is neither gap nor proof."""
+    session = opened(BTC)
+    assert session.arrived(None, 1.0) is Arrival.UNNUMBERED
+    assert (session.expected, session.proof_at, session.counts.gaps, session.counts.late) == (0, None, 0, 0)
+
+
+def test_only_a_frame_in_order_is_proof_of_life() -> None:
+    """Gaps, late and unnumbered frames leave the proof where it was."""
+    session = opened(BTC)
+    session.arrived(0, 1.0)
+    session.arrived(0, 2.0)
+    session.arrived(None, 2.0)
+    session.arrived(9, 2.0)
+    assert session.proof_at == 1.0
+    session.arrived(10, 3.0)
+    assert session.proof_at == 3.0
+
+
+# -- suspects and healing ---------------------------------------------------------------------------------------
+
+
+def test_gap_makes_all_subscribed_products_suspect() -> None:
+    """Which product lost a frame is unknowable; one not yet subscribed has lost none."""
+    session = streaming(BTC, ETH)
+    session.want([BTC, ETH, SOL])
+    session.arrived(3, 1.0)
+    assert session.suspect == {BTC, ETH}
+    assert session.products(1.0).suspect == [BTC, ETH]
+
+
+def test_next_sound_value_heals() -> None:
+    """A ticker is a whole state, so one value is enough, for its own product."""
+    session = streaming(BTC, ETH)
+    session.arrived(3, 1.0)
+    session.seen(BTC)
+    assert session.suspect == {ETH}
+
+
+def test_gap_is_healed_by_unsubscribe_and_subscribe() -> None:
+    """A snapshot is asked for at once; a repeated subscribe alone may bring none."""
+    session = streaming(BTC, ETH)
+    session.arrived(3, 1.0)
+    session.seen(ETH)
+    assert sent(session, 1.0) == [("unsubscribe", "ticker", [BTC]), ("subscribe", "ticker", [BTC])]
+
+
+def test_healing_is_tried_at_most_once_in_its_time() -> None:
+    """A stream of gaps does not become a stream of subscriptions."""
+    session = streaming(BTC)
+    tries = []
+    for tick in range(13):  # a gap every quarter of a second, for three seconds
+        session.arrived(session.expected + 2, 1 + tick / 4)
+        if sent(session, 1 + tick / 4):
+            tries.append(1 + tick / 4)
+    assert tries == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_healing_goes_on_until_a_value_comes() -> None:
+    """A lost resubscribe is repeated; a value ends it."""
+    session = streaming(BTC)
+    session.arrived(3, 1.0)
+    assert sent(session, 1.0)
+    assert sent(session, 1.0 + RULES.heal_s)
+    session.control(ack(BTC))
+    session.seen(BTC)
+    assert sent(session, 1000.0) == []
+
+
+def test_product_being_healed_still_has_its_data() -> None:
+    """A resubscribed product is suspect, not waiting, unconfirmed or silent: its last value is there."""
+    session = streaming(BTC)
+    session.arrived(3, 1.0)
+    sent(session, 1.0)
+    found = session.products(1000.0)
+    assert (found.waiting, found.unconfirmed, found.silent, found.suspect) == ([], [], [], [BTC])
+
+
+def test_resubscription_must_be_confirmed_again() -> None:
+    """What was unsubscribed is unconfirmed until the exchange says otherwise."""
+    session = streaming(BTC)
+    session.arrived(3, 1.0)
+    sent(session, 1.0)
+    session.seen(BTC)
+    assert sent(session, 1.0 + RULES.ack_timeout_s) == [("subscribe", "ticker", [BTC])]
+
+
+# -- dead or alive ----------------------------------------------------------------------------------------------
+
+
+def test_silence_from_the_first_moment_is_death() -> None:
+    """A connection that never says anything is given up as soon as one that falls silent."""
+    session = opened(BTC, at=100.0)
+    assert not session.is_dead(100.0 + RULES.silence_s)
+    assert session.is_dead(100.0 + RULES.silence_s + 0.25)
+
+
+def test_silence_after_life_is_death() -> None:
+    """The deadline counts from the last frame in order."""
+    session = opened(BTC, at=100.0)
+    session.arrived(0, 103.0)
+    assert not session.is_dead(103.0 + RULES.silence_s)
+    assert session.is_dead(103.0 + RULES.silence_s + 0.25)
+
+
+@pytest.mark.parametrize("number", [0, None, -1], ids=["repeated", "unnumbered", "negative"])
+def test_frames_out_of_order_do_not_keep_it_alive(number: int | None) -> None:
+    """A peer that repeats itself, or numbers nothing, is dead in time."""
+    session = opened(BTC)
+    session.arrived(0, 0.0)
+    for quarter in range(1, 40):
+        session.arrived(number, quarter / 4)
+    assert session.is_dead(RULES.silence_s + 0.25)
+
+
+def test_reopened_session_is_not_dead_of_old_age() -> None:
+    """The silence of the last connection is not counted against the new one."""
+    session = opened(BTC, at=0.0)
+    session.arrived(0, 1.0)
+    session.opened(100.0)
+    assert not session.is_dead(100.0 + RULES.silence_s)
+
+
+# -- what is wrong with the products ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("acked", "waited", "kind"),
+    [
+        (False, 0.0, "waiting"),
+        (False, RULES.ack_timeout_s - 0.25, "waiting"),
+        (True, RULES.ack_timeout_s, "waiting"),
+        (True, RULES.data_timeout_s - 0.25, "waiting"),
+        (True, RULES.data_timeout_s, "silent"),
+        (False, RULES.ack_timeout_s, "unconfirmed"),
+        (False, RULES.data_timeout_s, "unconfirmed"),
+    ],
+)
+def test_products_are_judged_by_time(acked: bool, waited: float, kind: str) -> None:
+    """First a product is waited for, then it is unconfirmed, or confirmed but silent."""
+    session = opened(BTC, at=100.0)
+    sent(session, 100.0)
+    session.control(ack(*([BTC] if acked else [])))
+    found = session.products(100.0 + waited)
+    lists = {name: getattr(found, name) for name in ("waiting", "unconfirmed", "silent", "suspect")}
+    assert lists == {name: [BTC] if name == kind else [] for name in lists}
+
+
+@pytest.mark.parametrize(("waited", "kind"), [(4.75, "waiting"), (5.0, "unconfirmed")])
+def test_product_never_sent_is_judged_from_the_opening(waited: float, kind: str) -> None:
+    """A subscribe that could not be sent does not wait for ever."""
+    session = opened(BTC, at=100.0)
+    assert getattr(session.products(100.0 + waited), kind) == [BTC]
+
+
+def test_product_with_data_is_in_no_list() -> None:
+    """A value is worth more than an acknowledgement."""
+    session = opened(BTC)
+    sent(session, 0.0)
+    session.seen(BTC)
+    found = session.products(1000.0)
+    assert (found.waiting, found.unconfirmed, found.silent, found.suspect) == ([], [], [], [])
+
+
+# -- aliases ----------------------------------------------------------------------------------------------------
+
+
+def test_alias_gets_the_tickers_of_its_pair() -> None:
+    """A subscription to BTC-USDC is answered with tickers labelled BTC-USD."""
+    session = opened(BTC_USDC)
+    assert session.asked_for("BTC-USD") == ((BTC_USDC, "BTC-USD"),)
+
+
+def test_both_names_get_the_ticker_where_both_were_asked_for() -> None:
+    """One frame serves the product and its alias."""
+    assert opened(BTC, BTC_USDC).asked_for("BTC-USD") == ((BTC, None), (BTC_USDC, "BTC-USD"))
+
+
+def test_pair_alone_gets_no_alias() -> None:
+    """Nothing is written under a name nobody asked for."""
+    assert opened(BTC).asked_for("BTC-USD") == ((BTC, None),)
+
+
+@pytest.mark.parametrize("label", ["ETH-USD", "", "BTC-US", "BTC-USDCC", "BTC-EUR", "x" * 100])
+def test_label_nobody_asked_for_belongs_nowhere(label: str) -> None:
+    """A ticker out of the blue is nobody's."""
+    assert opened(BTC, BTC_USDC).asked_for(label) == ()
+
+
+@pytest.mark.parametrize("product_id", sorted(OWN_BOOK))
+def test_products_with_a_book_of_their_own_are_no_aliases(product_id: ProductId) -> None:
+    """The USD pair of such a product says nothing about it."""
+    session = opened(product_id)
+    assert session.asked_for(product_id[:-1]) == ()
+    assert session.asked_for(product_id) == ((product_id, None),)
+    assert canonical(product_id) == product_id
+
+
+def test_product_that_shows_its_own_label_is_no_alias_any_more() -> None:
+    """A book of its own that we did not know of: from then on the USD pair does not speak for it."""
+    session = opened(BTC, BTC_USDC)
+    assert session.asked_for("BTC-USD") == ((BTC, None), (BTC_USDC, "BTC-USD"))
+    assert session.asked_for("BTC-USDC") == ((BTC_USDC, None),)
+    assert session.asked_for("BTC-USD") == ((BTC, None),)
+    session.opened(10.0)
+    session.want([BTC_USDC])
+    assert session.asked_for("BTC-USD") == ()
+
+
+def test_labels_follow_the_wanted_set() -> None:
+    """What was learned of a label is forgotten when the wanted set changes."""
+    session = opened(BTC)
+    session.asked_for("BTC-USD")
+    session.want([BTC_USDC])
+    assert session.asked_for("BTC-USD") == ((BTC_USDC, "BTC-USD"),)
+    session.want([])
+    assert session.asked_for("BTC-USD") == ()
+
+
+def test_many_labels_take_bounded_memory() -> None:
+    """An exchange that makes up labels is still answered, but not remembered without end."""
+    session = opened(BTC)
+    for number in range(5000):
+        assert session.asked_for(f"X{number}-USD") == ()
+    assert session.asked_for("BTC-USD") == ((BTC, None),)
+    assert len(session._labels) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("product_id", "label"),
+    [("BTC-USDC", "BTC-USD"), ("BTC-USD", "BTC-USD"), ("ETH-BTC", "ETH-BTC"), ("USDT-USDC", "USDT-USDC")],
+)
+def test_canonical_id(product_id: str, label: str) -> None:
+    """USDC pairs are shown as their USD pair, all others as themselves."""
+    assert canonical(product_id) == label
+
+
+# -- heartbeats and errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counters", "gaps"),
+    [
+        ([5, 6, 7], 0),
+        ([5, 7], 1),
+        ([5, 9, 10, 12], 2),
+        ([5, 5, 6], 0),
+        ([5, 3, 4], 0),
+        (["5", "6"], 0),
+        (["5", 8], 1),
+        ([5, None, "x", "", 6], 0),
+        ([5, "9" * 5000, 6], 0),
+        ([66987], 0),
+    ],
+)
+def test_missed_heartbeats_are_counted(counters: list[int | str | None], gaps: int) -> None:
+    """A counter that jumps ahead is a gap, number or text; what is no counter is passed over."""
+    session = opened(BTC)
+    for counter in counters:
+        session.control(beat(counter))
+    assert session.counts.heartbeat_gaps == gaps
+
+
+def test_heartbeat_counter_starts_anew_with_each_connection() -> None:
+    """Beats between two connections were not missed."""
+    session = opened(BTC)
+    session.control(beat(5))
+    session.opened(1.0)
+    session.control(beat(90))
+    assert session.counts.heartbeat_gaps == 0
+
+
+@pytest.mark.parametrize(("text", "shown"), [("rate limited", "rate limited"), ("", "error without text")])
+def test_error_is_kept_as_a_reason(text: str, shown: str) -> None:
+    """What the exchange complained about explains a later silence."""
+    session = opened(BTC)
+    session.control(Message(type="error", message=text))
+    assert (session.counts.errors, session.last_error) == (1, shown)
+
+
+# -- pace -------------------------------------------------------------------------------------------------------
+
+
+def test_pace_lets_the_first_pass_and_spaces_the_rest() -> None:
+    """`limit` at once; each further one a window after the one `limit` before it."""
+    pace = Pace(limit=3, window_s=1.0)
+    assert [pace.reserve(0.0) for _ in range(8)] == [0, 0, 0, 1, 1, 1, 2, 2]
+
+
+def test_pace_counts_a_sliding_window() -> None:
+    """A place is free again a window after it was taken, neither sooner nor later."""
+    pace = Pace(limit=2, window_s=1.0)
+    assert [pace.reserve(0.0), pace.reserve(0.75)] == [0, 0]
+    assert pace.reserve(0.75) == 0.25
+    assert pace.reserve(1.75) == 0
+    assert pace.reserve(1.75) == 0.25
+
+
+def test_pace_after_a_pause_is_free() -> None:
+    """Reservations of long ago cost nothing."""
+    pace = Pace(limit=2, window_s=1.0)
+    for _ in range(6):
+        pace.reserve(0.0)
+    assert [pace.reserve(100.0) for _ in range(3)] == [0, 0, 1]
+
+
+def test_pace_keeps_to_the_limit_of_the_exchange() -> None:
+    """By default 8 in a little more than a second."""
+    pace = Pace()
+    waits = [pace.reserve(0.0) for _ in range(9)]
+    assert waits[:8] == [0.0] * 8
+    assert 1.0 < waits[8] < 1.25
+
+
+# -- reconnect delay --------------------------------------------------------------------------------------------
+
+
+def longest(ceiling: float) -> float:
+    """The unluckiest jitter."""
+    return ceiling
+
+
+@pytest.mark.parametrize(
+    ("refused", "delays"),
+    [
+        (False, [0.5, 1, 2, 4, 5, 5, 5, 5]),
+        (True, [0.5, 1, 2, 4, 8, 16, 32, 60, 60]),
+    ],
+)
+def test_delay_doubles_to_its_cap(refused: bool, delays: list[float]) -> None:
+    """Network trouble is retried within 5 s, a refusal within 60 s."""
+    delay = ReconnectDelay(jitter=longest)
+    assert [delay.after(refused=refused) for _ in delays] == delays
+
+
+def test_delay_does_not_overflow() -> None:
+    """Days of failures end at the cap, not in an error."""
+    delay = ReconnectDelay(jitter=longest)
+    assert {delay.after(refused=True) for _ in range(3000)} >= {60.0}
+    assert delay.after(refused=True) == 60.0
+
+
+def test_jitter_is_full_and_bounded() -> None:
+    """Every delay lies between nothing and its ceiling, and no two fleets wait alike."""
+    delay = ReconnectDelay()
+    for ceiling in (0.5, 1, 2, 4):
+        assert 0 <= delay.after(refused=False) <= ceiling
+    later = [delay.after(refused=False) for _ in range(200)]
+    assert all(0 <= seconds <= 5.0 for seconds in later)
+    assert len(set(later)) > 100
+
+
+def test_jitter_may_be_nothing() -> None:
+    """Full jitter: the luckiest reconnects at once."""
+    assert ReconnectDelay(jitter=lambda ceiling: 0.0).after(refused=False) == 0.0
+
+
+@pytest.mark.parametrize(("valid_s", "next_s"), [(0.0, 4.0), (9.75, 4.0), (10.0, 0.5), (3600.0, 0.5)])
+def test_only_steady_data_starts_it_over(valid_s: float, next_s: float) -> None:
+    """An exchange that accepts and then drops us is not hammered."""
+    delay = ReconnectDelay(jitter=longest)
+    for _ in range(3):
+        delay.after(refused=False)
+    assert delay.after(refused=False, valid_s=valid_s) == next_s
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "at_least_s"),
+    [(None, 0.0), (0.0, 0.0), (7.0, 7.0), (90.0, 90.0), (600.0, 600.0), (1e9, 600.0), (float("inf"), 600.0)],
+)
+def test_retry_after_is_never_undercut(retry_after_s: float | None, at_least_s: float) -> None:
+    """What the exchange asks for holds whatever the jitter says, up to ten minutes."""
+    lucky, unlucky = ReconnectDelay(jitter=lambda ceiling: 0.0), ReconnectDelay(jitter=longest)
+    assert lucky.after(refused=True, retry_after_s=retry_after_s) == at_least_s
+    assert unlucky.after(refused=True, retry_after_s=retry_after_s) == max(0.5, at_least_s)
+
+
+@pytest.mark.parametrize("retry_after_s", [-5.0, float("nan"), float("-inf")])
+def test_nonsense_in_retry_after_is_harmless(retry_after_s: float) -> None:
+    """A header that means nothing falls back on our own delay."""
+    assert ReconnectDelay(jitter=longest).after(refused=True, retry_after_s=retry_after_s) == 0.5
