@@ -107,7 +107,7 @@ class Feed:
         delay: ReconnectDelay | None = None,
     ) -> None:
         self.id, self._url, self._tls = feed_id, url, tls
-        self._connect, self._session, self._decoder, self._paces = connect, session, decoder, paces
+        self._connect, self._session, self._paces = connect, session, paces
         self._on_tick, self._on_suspect = on_tick, on_suspect
         self._delay = delay or ReconnectDelay()
         self._default_source = source
@@ -116,6 +116,8 @@ class Feed:
         self._stamp = Stamp(feed_id, 0, source)
         self._state = FeedState.CONNECTING
         self._why: str | None = None
+        self._decode, self._sound_tickers = decoder.decode, decoder.tickers
+        self._wall_offset_s = time.time() - time.monotonic()
         self._changed = asyncio.Event()
         self._opened_at = 0.0
         self._logged_at: dict[str, float] = {}
@@ -207,6 +209,7 @@ class Feed:
         try:
             while not ended.done():
                 self._changed.clear()
+                self._wall_offset_s = time.time() - time.monotonic()  # the wall clock may have been set
                 await self._send_due(connection)
                 await self._pause(ended)
                 if self._session.is_dead(time.monotonic()):
@@ -240,40 +243,33 @@ class Feed:
         finally:
             changed.cancel()
 
-    # -- frames; called by the transport for each, so it must not raise ---------------------------------------
+    # -- frames: called by the transport for each, so this must not raise ---------------------------------------
+    # The hot path, some 0.7 us on top of 2 us of decoding: hence one function, and the rules' own sets and dicts.
 
     def _on_frame(self, payload: bytes) -> None:
         self.frames += 1
         try:
-            message = self._decoder.decode(payload)
+            message = self._decode(payload)
         except MalformedFrame as exc:
             self._garbage(exc)
             return
-        arrival = self._session.arrived(message.sequence_num, time.monotonic())
-        if arrival is not Arrival.IN_ORDER:
-            self._irregular(arrival, message)
-        if message.channel == TICKER:
-            self._ticks(message)
+        now, session, sequence = time.monotonic(), self._session, message.sequence_num
+        if sequence == session.expected:  # what `arrived` does for a frame in order, without the call
+            session.expected = sequence + 1
+            session.proof_at = now
         else:
+            self._irregular(session.arrived(sequence, now), message)
+        if message.channel != TICKER:
             self._control(message)
-
-    def _ticks(self, message: Message) -> None:
-        session, stamp, sequence = self._session, self._stamp, message.sequence_num
-        if sequence is None:
-            self.malformed += 1
-            return
-        received_s = time.time()
-        for fields in self._decoder.tickers(message):
-            targets = session.asked_for(fields.product_id)
-            if not targets:
-                session.counts.unasked += 1
-            for product_id, alias_of in targets:
-                if self._on_tick(
-                    product_id, Tick(fields, stamp, sequence, message.timestamp, received_s, alias_of)
-                ):
-                    session.seen(product_id)
-        if self._state is not FeedState.LIVE:
-            self._went_live()
+        elif sequence is not None:
+            labels, stamp, received_s = session.labels, self._stamp, now + self._wall_offset_s
+            for fields in self._sound_tickers(message):
+                for product_id, alias_of in labels.get(fields.product_id) or session.learn(fields.product_id):
+                    tick = Tick(fields, stamp, sequence, message.timestamp, received_s, alias_of)
+                    if self._on_tick(product_id, tick) and (session.unseen or session.suspect):
+                        session.seen(product_id)
+            if self._state is not FeedState.LIVE:
+                self._went_live()
 
     def _control(self, message: Message) -> None:
         self._session.control(message)

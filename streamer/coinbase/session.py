@@ -53,7 +53,6 @@ class _Product:
 
     sent_at: float | None = None
     acked: bool = False
-    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +92,8 @@ class Session:
         expected: The next `sequence_num` in order.
         proof_at: When the last frame arrived in order, None before the first.
         suspect: Products that a gap may have robbed of their newest value.
+        unseen: Products that this connection has brought no sound value of.
+        labels: What `learn` has found so far.
         last_error: Text of the last error message from the exchange on this connection.
     """
 
@@ -101,6 +102,7 @@ class Session:
     expected: int = 0
     proof_at: float | None = None
     suspect: set[ProductId] = field(default_factory=set)
+    unseen: set[ProductId] = field(default_factory=set)
     last_error: str | None = None
     _opened_at: float = 0.0
     _heartbeats_sent_at: float | None = None
@@ -109,7 +111,7 @@ class Session:
     _wanted: dict[ProductId, _Product] = field(default_factory=dict)
     _dropping: set[ProductId] = field(default_factory=set)
     _own_label: set[str] = field(default_factory=set)
-    _labels: dict[str, tuple[tuple[ProductId, str | None], ...]] = field(default_factory=dict)
+    labels: dict[str, tuple[tuple[ProductId, str | None], ...]] = field(default_factory=dict)
     _healed_at: float = -1e9
 
     # -- what is wanted ------------------------------------------------------------------------------------
@@ -125,10 +127,12 @@ class Session:
             if self._wanted.pop(product_id).sent_at is not None:
                 self._dropping.add(product_id)
             self.suspect.discard(product_id)
+            self.unseen.discard(product_id)
         for product_id in products:
             if product_id not in self._wanted:
                 self._wanted[product_id] = _Product()
-        self._labels.clear()
+                self.unseen.add(product_id)
+        self.labels.clear()
 
     def opened(self, now: float) -> None:
         """Forget the last connection: the exchange starts at sequence 0 with no subscriptions."""
@@ -137,6 +141,7 @@ class Session:
         self._heartbeats_sent_at, self._heartbeats_acked, self._counter = None, False, None
         self._dropping.clear()
         self.suspect.clear()
+        self.unseen = set(self._wanted)
         for product_id in self._wanted:
             self._wanted[product_id] = _Product()
 
@@ -172,7 +177,7 @@ class Session:
             return
         self._healed_at = now
         for product_id in broken:
-            self._wanted[product_id] = _Product(sent_at=now, seen=self._wanted[product_id].seen)
+            self._wanted[product_id] = _Product(sent_at=now)
         yield unsubscribe(TICKER, broken)
         yield subscribe(TICKER, broken)
 
@@ -229,15 +234,12 @@ class Session:
                 self.counts.heartbeat_gaps += 1
             self._counter = value
 
-    def asked_for(self, label: str) -> tuple[tuple[ProductId, str | None], ...]:
+    def learn(self, label: str) -> tuple[tuple[ProductId, str | None], ...]:
         """Return under which wanted ids a ticker labelled `label` belongs, each with what it is an alias of.
 
-        The exchange answers a subscription to BTC-USDC with tickers labelled BTC-USD.
+        The exchange answers a subscription to BTC-USDC with tickers labelled BTC-USD. The answer is kept in
+        `labels`; nothing is kept of a label that nobody asked for, and each such ticker is counted.
         """
-        found = self._labels.get(label)
-        return found if found is not None else self._learn(label)
-
-    def _learn(self, label: str) -> tuple[tuple[ProductId, str | None], ...]:
         targets: list[tuple[ProductId, str | None]] = []
         own, alias = ProductId(label), ProductId(label + "C")
         if own in self._wanted:
@@ -245,16 +247,21 @@ class Session:
             if own.endswith("-USDC"):
                 # It has a book of its own, known to us or not: its USD pair no longer speaks for it.
                 self._own_label.add(own)
-                self._labels.pop(own[:-1], None)
+                self.labels.pop(own[:-1], None)
         if alias in self._wanted and canonical(alias) == label and alias not in self._own_label:
             targets.append((alias, label))
-        if len(self._labels) < 4096:
-            self._labels[label] = tuple(targets)
+        if targets:
+            self.labels[label] = tuple(targets)
+        else:
+            self.counts.unasked += 1
         return tuple(targets)
 
     def seen(self, product_id: ProductId) -> None:
-        """Note a sound value of a product: it has data, and a gap no longer casts doubt on it."""
-        self._wanted[product_id].seen = True
+        """Note a sound value of a product: it has data, and a gap no longer casts doubt on it.
+
+        Needed only while `unseen` or `suspect` hold anything.
+        """
+        self.unseen.discard(product_id)
         self.suspect.discard(product_id)
 
     # -- what to make of it --------------------------------------------------------------------------------
@@ -266,9 +273,8 @@ class Session:
     def products(self, now: float) -> Products:
         """Sort the wanted products by what is wrong with them."""
         found = Products([], [], [], sorted(self.suspect))
-        for product_id, state in self._wanted.items():
-            if state.seen:
-                continue
+        for product_id in sorted(self.unseen):
+            state = self._wanted[product_id]
             waited = now - self._opened_at if state.sent_at is None else now - state.sent_at
             if not state.acked and waited >= self.rules.ack_timeout_s:
                 found.unconfirmed.append(product_id)

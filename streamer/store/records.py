@@ -9,11 +9,13 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
-from streamer.model import ProductId, Source, Tick, Ticker, is_product_id
+from streamer.model import ProductId, Source, Tick, Ticker, TickerFields, is_product_id
 
 T = TypeVar("T")
 
+_FIELD_NAMES = TickerFields.__struct_fields__
 _UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII).fullmatch
 
 TICKER_VALUES: Final = (
@@ -37,8 +39,7 @@ def ticker_record(product_id: ProductId, tick: Tick, *, suspect: bool, epoch: in
 
     A value that the exchange left empty is absent.
     """
-    fields = tick.fields
-    record = {name: value for name in TICKER_VALUES if (value := getattr(fields, name))}
+    record = {name: value for name, value in zip(_FIELD_NAMES, astuple(tick.fields), strict=True) if value}
     record["product_id"] = product_id
     record["time"] = tick.time
     record["received_ms"] = str(int(tick.received_s * 1000))
