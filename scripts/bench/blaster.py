@@ -87,7 +87,7 @@ async def blast(connection: ServerConnection, rate: float) -> None:
         if rate:
             await asyncio.sleep(0.0005)
         while transport.get_write_buffer_size() > MAX_BUFFERED_BYTES and not transport.is_closing():
-            await asyncio.sleep(0)  # noqa: ASYNC110 - the transport tells nobody when it has drained
+            await asyncio.sleep(0)  # the transport tells nobody when it has drained
 
 
 async def main() -> None:
