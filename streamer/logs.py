@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 
 
-def configure(level: str = "info", stream: TextIO | None = None) -> None:
-    """Send log lines of at least `level` to `stream` (default: stderr)."""
-    out = stream if stream is not None else sys.stderr
+class _Stderr:
+    """Whatever stderr is when a line is written: a live table puts its own in place, so that lines go above it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def configure(level: str = "info") -> None:
+    """Send log lines of at least `level` to stderr."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    terminal = out.isatty()
+    terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(pad_event_to=20)
         if terminal
@@ -27,12 +36,12 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(file=out),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Stderr())),
         cache_logger_on_first_use=False,
     )
     # Libraries speak up only where something is wrong that they do not also raise.
     logging.basicConfig(
-        level=max(number, logging.WARNING), stream=out, format="level=%(levelname)s event=%(message)s"
+        level=max(number, logging.WARNING), stream=sys.stderr, format="level=%(levelname)s event=%(message)s"
     )
     for noisy in ("websockets", "picows"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -191,15 +191,14 @@ class Feed:
         await asyncio.sleep(delay_s)
 
     async def _open(self) -> Connection:
-        """Connect; from the first frame on, everything belongs to a connection of its own number."""
-        now = time.monotonic()
-        self._opened_at = now
-        self._session.opened(now)
-        self._connects += 1
-        self._stamp = Stamp(self.id, next(self._numbers), self._default_source)
+        """Connect. Only success starts the session afresh: until then the last proof of life stays what it was."""
         connection = await self._connect(self._url, self._on_frame, tls=self._tls)
-        if connection.headers.get("server") == SIMULATOR_SERVER:
-            self._stamp = Stamp(self.id, self._stamp.connection, Source.SIMULATOR)
+        simulated = connection.headers.get("server") == SIMULATOR_SERVER
+        source = Source.SIMULATOR if simulated else self._default_source
+        self._stamp = Stamp(self.id, next(self._numbers), source)
+        self._connects += 1
+        self._opened_at = time.monotonic()
+        self._session.opened(self._opened_at)
         return connection
 
     async def _live(self, connection: Connection) -> str:

@@ -293,6 +293,8 @@ class Supervisor:
     def _role(self, now: float) -> str:
         if self._stopping:
             return "stopping"
+        if self._run_id is None:
+            return "starting"
         return "owner" if self.lease.is_ours(now) else "standby"
 
     def _redis_is(self, why: str | None) -> None:
