@@ -46,17 +46,18 @@ def wait_until(claim: Callable[[], T], deadline_s: float, *, exactly: bool = Fal
     """Return the claim's value as soon as it holds; fail where it does not in time.
 
     Args:
-        claim: Looked at every 20 ms; an AssertionError of its own means "not yet" and is shown at the end.
+        claim: Looked at every 20 ms; an AssertionError of its own, or a Redis that does not answer,
+            means "not yet" and is shown at the end.
         deadline_s: Seconds, stretched by the patience knob unless `exactly`, as where the time is the promise.
         why: What was hoped for.
     """
     ends = time.monotonic() + deadline_s * (1 if exactly else PATIENCE)
     while True:
-        last: AssertionError | None = None
+        last: Exception | None = None
         try:
             if value := claim():
                 return value
-        except AssertionError as exc:
+        except (AssertionError, RedisError) as exc:
             last = exc
         if time.monotonic() >= ends:
             raise AssertionError(f"not within {deadline_s:g} s: {why or last or 'the claim'}") from last
@@ -68,7 +69,7 @@ def hold(claim: Callable[[], object], for_s: float, why: str = "") -> None:
     ends = time.monotonic() + for_s
     while time.monotonic() < ends:
         assert claim(), why
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 async def until(claim: Callable[[], T], deadline_s: float, why: str = "") -> T:
@@ -284,7 +285,7 @@ class Simulator(Process):
                     assert reply["ok"], reply
         return reply
 
-    def fault(self, kind: str, **options: Any) -> None:
+    def fault(self, kind: str, /, **options: Any) -> None:
         """Start a fault."""
         self.tell({"fault": kind, **options})
 

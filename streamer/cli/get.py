@@ -80,7 +80,10 @@ def _print(readings: Mapping[ProductId, Reading[Ticker] | None]) -> None:
     for product_id, reading in readings.items():
         if reading is None:
             table.add_row(product_id, "-", "", "", "none")
-            notes.append(f"{product_id}: nobody has streamed it; try: streamer wanted add {product_id}")
+            notes.append(
+                f"{product_id}: no price in Redis: not streamed yet (streamer wanted add {product_id}), "
+                "or unknown to the exchange (stream-status tells)"
+            )
             continue
         ticker, live = reading.value, reading.tier is Tier.REALTIME
         table.add_row(

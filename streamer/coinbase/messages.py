@@ -40,6 +40,7 @@ CHANNELS = frozenset(
     | {"futures_balance_summary"}
 )
 
+_TICKER_EVENTS = ("update", "snapshot")
 _INSPECT_EVERY = 1024
 _MAX_UNKNOWN_NAMES = 100
 
@@ -123,12 +124,19 @@ class Decoder:
         return message
 
     def tickers(self, message: Message) -> list[TickerFields]:
-        """Return the tickers of a ticker message whose every value is sound."""
+        """Return the tickers of a ticker message whose every value is sound.
+
+        Events of a type we do not know are passed over: nobody says that their values are current.
+        """
         sound: list[TickerFields] = []
         if message.timestamp[:10] != self._known_date and not self._is_date(message.timestamp[:10]):
             self.rejected_tickers += sum(len(event.tickers) for event in message.events)
             return sound
         for event in message.events:
+            if event.type not in _TICKER_EVENTS:
+                self._count(f"type:{event.type[:40]}")
+                self.rejected_tickers += len(event.tickers)
+                continue
             for ticker in event.tickers:
                 values = "\n".join(astuple(ticker))
                 if _SOUND_TICKER(f"{message.timestamp}\n{values}") is not None:
@@ -203,9 +211,6 @@ class Decoder:
         for level, holder in _levels(frame, channel):
             for name in holder.keys() - _KNOWN_FIELDS[level]:
                 self._count(f"{level}.{name[:40]}")
-        for event in message.events if channel == TICKER else []:
-            if event.type not in ("snapshot", "update"):
-                self._count(f"type:{event.type[:40]}")
 
     def _count(self, name: str) -> None:
         if name in self.unknown or len(self.unknown) < _MAX_UNKNOWN_NAMES:

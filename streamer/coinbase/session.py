@@ -29,7 +29,7 @@ class SessionRules:
         silence_s: No application frame in order for so long: the connection is dead, whatever its pongs say.
         ack_timeout_s: A subscribe that is not acknowledged in this time is sent again.
         data_timeout_s: An acknowledged product that has sent nothing in this time is reported as silent.
-        heal_s: Least time between two resubscribes after sequence gaps.
+        heal_s: Least time between two resubscribes of what is acknowledged.
     """
 
     silence_s: float = 3.5
@@ -52,7 +52,18 @@ class _Product:
     """Where one wanted product stands on this connection."""
 
     sent_at: float | None = None
+    first_sent_at: float | None = None
     acked: bool = False
+    acked_before: bool = False
+
+    def send(self, now: float) -> None:
+        self.sent_at, self.acked_before, self.acked = now, self.acked_before or self.acked, False
+        if self.first_sent_at is None:
+            self.first_sent_at = now
+
+    def is_overdue(self, since: float) -> bool:
+        """Whether the subscription was acknowledged, and sent before `since`."""
+        return self.acked and self.sent_at is not None and self.sent_at <= since
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,7 @@ class Session:
     _dropping: set[ProductId] = field(default_factory=set)
     _own_label: set[str] = field(default_factory=set)
     labels: dict[str, tuple[tuple[ProductId, str | None], ...]] = field(default_factory=dict)
-    _healed_at: float = -1e9
+    _renewed_at: float = -1e9
 
     # -- what is wanted ------------------------------------------------------------------------------------
 
@@ -137,7 +148,7 @@ class Session:
     def opened(self, now: float) -> None:
         """Forget the last connection: the exchange starts at sequence 0 with no subscriptions."""
         self.expected, self.proof_at, self.last_error = 0, None, None
-        self._opened_at, self._healed_at = now, -1e9
+        self._opened_at, self._renewed_at = now, -1e9
         self._heartbeats_sent_at, self._heartbeats_acked, self._counter = None, False, None
         self._dropping.clear()
         self.suspect.clear()
@@ -157,29 +168,33 @@ class Session:
             # Also what is wanted again by now: only a fresh subscription surely brings a snapshot.
             dropped, self._dropping = sorted(self._dropping), set()
             yield unsubscribe(TICKER, dropped)
-        yield from self._heal(now)
+        yield from self._renewed(now)
         missing = [p for p, state in self._wanted.items() if self._resend(state.sent_at, state.acked, now)]
         if missing:
             for product_id in missing:
-                self._wanted[product_id].sent_at = now
+                self._wanted[product_id].send(now)
             yield subscribe(TICKER, missing)
 
     def _resend(self, sent_at: float | None, acked: bool, now: float) -> bool:
         return sent_at is None or (not acked and now - sent_at >= self.rules.ack_timeout_s)
 
-    def _heal(self, now: float) -> Iterator[bytes]:
-        """Ask for fresh snapshots after a gap, at most once in `heal_s`.
+    def _renewed(self, now: float) -> Iterator[bytes]:
+        """Subscribe anew to what needs a fresh snapshot.
 
+        That is what a gap has made suspect, and what was acknowledged but has sent nothing for `data_timeout_s`:
+        its snapshot may have been lost, and a quiet product sends no other. At most once in `heal_s`.
         Unsubscribe first: whether a repeated subscribe brings a snapshot is documented nowhere.
         """
-        broken = sorted(p for p in self.suspect if (state := self._wanted.get(p)) and state.sent_at is not None)
-        if not broken or now - self._healed_at < self.rules.heal_s:
+        if now - self._renewed_at < self.rules.heal_s:
             return
-        self._healed_at = now
-        for product_id in broken:
-            self._wanted[product_id] = _Product(sent_at=now)
-        yield unsubscribe(TICKER, broken)
-        yield subscribe(TICKER, broken)
+        again = {p for p in self.unseen if self._wanted[p].is_overdue(now - self.rules.data_timeout_s)}
+        again |= {p for p in self.suspect if self._wanted[p].sent_at is not None}
+        if again:
+            self._renewed_at = now
+            for product_id in again:
+                self._wanted[product_id].send(now)
+            yield unsubscribe(TICKER, sorted(again))
+            yield subscribe(TICKER, sorted(again))
 
     # -- what arrives --------------------------------------------------------------------------------------
 
@@ -275,11 +290,11 @@ class Session:
         found = Products([], [], [], sorted(self.suspect))
         for product_id in sorted(self.unseen):
             state = self._wanted[product_id]
-            waited = now - self._opened_at if state.sent_at is None else now - state.sent_at
-            if not state.acked and waited >= self.rules.ack_timeout_s:
-                found.unconfirmed.append(product_id)
-            elif state.acked and waited >= self.rules.data_timeout_s:
+            waited = now - (self._opened_at if state.first_sent_at is None else state.first_sent_at)
+            if waited >= self.rules.data_timeout_s and (state.acked or state.acked_before):
                 found.silent.append(product_id)
+            elif not state.acked and waited >= self.rules.ack_timeout_s:
+                found.unconfirmed.append(product_id)
             else:
                 found.waiting.append(product_id)
         return found

@@ -193,6 +193,13 @@ class _PushConnection(ClientConnection):
         super().process_event(event)
 
 
+class _Connect(websockets_connect):
+    """Follows no redirect: it could lead to another host, and the exchange sends none."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
 class _Websockets:
     def __init__(self, connection: _PushConnection) -> None:
         self._connection = connection
@@ -209,6 +216,8 @@ class _Websockets:
     async def closed(self) -> str:
         await self._connection.wait_closed()
         protocol = self._connection.protocol
+        if protocol.parser_exc is not None and not isinstance(protocol.parser_exc, EOFError):
+            return f"closed by us: {explain(protocol.parser_exc)}"
         code, reason = protocol.close_code, protocol.close_reason
         return f"closed with {code}{f' {reason}' if reason else ''}"
 
@@ -234,7 +243,7 @@ async def connect_websockets(url: str, on_message: OnMessage, *, tls: ssl.SSLCon
     try:
         # The whole is bounded once more: the library's own timeout does not cover name resolution.
         async with asyncio.timeout(OPEN_TIMEOUT_S):
-            connection = await websockets_connect(
+            connection = await _Connect(
                 url,
                 ssl=tls,
                 create_connection=create,  # type: ignore[arg-type]  # annotated as a class, used as a callable
@@ -249,7 +258,7 @@ async def connect_websockets(url: str, on_message: OnMessage, *, tls: ssl.SSLCon
         raise refused(url, exc.response.status_code, exc.response.headers.get("Retry-After")) from exc
     except TimeoutError as exc:
         raise ConnectFailed(url, f"no WebSocket within {OPEN_TIMEOUT_S:g} s") from exc
-    except (OSError, InvalidHandshake, WebSocketException, ValueError) as exc:
+    except (OSError, EOFError, InvalidHandshake, WebSocketException, ValueError) as exc:
         raise ConnectFailed(url, explain(exc)) from exc
     assert isinstance(connection, _PushConnection)
     return _Websockets(connection)

@@ -131,5 +131,7 @@ async def connect_picows(url: str, on_message: OnMessage, *, tls: ssl.SSLContext
         raise ConnectFailed(url, f"no WebSocket within {OPEN_TIMEOUT_S:g} s") from exc
     except (OSError, WSError, ValueError) as exc:
         raise ConnectFailed(url, explain(exc)) from exc
-    assert isinstance(listener, _Listener)
+    if not isinstance(listener, _Listener):
+        # picows 2.3 returns without a listener where the peer leaves, or speaks no HTTP, before the upgrade.
+        raise ConnectFailed(url, "the connection ended before the WebSocket was open")
     return _Picows(transport, listener)

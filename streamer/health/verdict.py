@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     Status = Mapping[str, Any]
 
 STALE_AFTER_MS = 5_000
-STARTING_MS = 15_000
 SINK_LAG_MS = 5_000
 _NAMED = 5  # ids shown in one reason; more would hide the sentence
 
@@ -77,7 +76,7 @@ def judge(status: Status | None, now_ms: int, stale_after_ms: int = STALE_AFTER_
         if not status["feeds"]:
             dead.append("no feed is open: the ingester has not connected to the exchange yet")
     minor += _product_reasons(status["products"]) + _sink_reasons(status["sink"])
-    minor += _starting_reasons(status, now_ms)
+    minor += _waiting_reasons(status)
     if down:
         return Verdict("down", dead + minor)
     return Verdict("degraded" if dead or minor else "healthy", dead + minor)
@@ -158,13 +157,13 @@ def _sink_reasons(sink: Status) -> list[str]:
     ]
 
 
-def _starting_reasons(status: Status, now_ms: int) -> list[str]:
+def _waiting_reasons(status: Status) -> list[str]:
     products = status["products"]
     names = _names(products, "waiting")
-    if not names or now_ms - status["started_ms"] >= STARTING_MS:
-        return []  # products added later are simply not due yet
+    if not names or status["role"] == "stopping":
+        return []
     wanted = _count(products["wanted"], "product")
-    return [f"starting: {products['live']} of {wanted} live, waiting for {names}"]
+    return [f"{products['live']} of {wanted} live, waiting for the first value of {names} on this connection"]
 
 
 def _names(products: Status, kind: str) -> str:

@@ -26,7 +26,7 @@ from streamer.ingest.report import feed_entry, feed_status, open_ended, products
 from streamer.ingest.sink import Sink
 from streamer.model import ProductId, Source
 from streamer.settings import Settings, owner_name
-from streamer.store.connect import Script, Store
+from streamer.store.connect import Script, Store, explain
 from streamer.store.keys import STATUS_TTL_S, Keys
 from streamer.store.wanted import WantedSet, parse_wanted
 
@@ -168,7 +168,16 @@ class Supervisor:
         pipeline.info("server")
         pipeline.time()
         pipeline.hgetall(self.keys.wanted)
-        info, (seconds, micros), raw = await self._store.answer(pipeline.execute())
+        info, time_reply, raw = await self._store.answer(pipeline.execute(raise_on_error=False))
+        for reply in (info, time_reply):
+            if isinstance(reply, Exception):
+                raise StoreUnavailable(self._store.shown_url, explain(reply)) from reply
+        seconds, micros = time_reply
+        if isinstance(raw, Exception):
+            log.warning("wanted.replaced", why=explain(raw))  # not a hash, so not ours: what we stream goes in
+            await self._store.answer(self._store.client.delete(self.keys.wanted))
+            await self._wanted_set.add(self._wanted, by="cli")
+            return
         self._clock = (seconds * 1000 + micros // 1000, time.monotonic())
         run_id = str(info.get("run_id"))
         if self._run_id is not None and run_id != self._run_id:

@@ -29,8 +29,6 @@ BTC, ETH = "BTC-USD", "ETH-USD"
 SUBSCRIBE = b'{"type":"subscribe","channel":"ticker","product_ids":["BTC-USD","ETH-USD"]}'
 MIB = 2**20
 
-CUT_IN_HANDSHAKE = "a connection cut in the handshake escapes as EOFError (websockets) or AssertionError (picows)"
-
 
 @pytest.fixture(params=["websockets", "picows"])
 def connect(request: pytest.FixtureRequest) -> Connect:
@@ -171,10 +169,8 @@ async def test_a_refused_upgrade_says_status_and_retry_after(connect: Connect, h
         assert (caught.value.status, caught.value.retry_after_s) == (status, None)
 
 
-async def test_a_redirect_is_not_followed(connect: Connect, request: pytest.FixtureRequest) -> None:
+async def test_a_redirect_is_not_followed(connect: Connect) -> None:
     """Where an exchange sends us elsewhere, we do not go: the answer is an error."""
-    if connect is choose("websockets"):
-        request.applymarker(pytest.mark.xfail(strict=True, reason="websockets follows up to ten redirects"))
     followed = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -191,7 +187,6 @@ async def test_a_redirect_is_not_followed(connect: Connect, request: pytest.Fixt
     assert not followed.is_set()
 
 
-@pytest.mark.xfail(strict=True, reason=CUT_IN_HANDSHAKE)
 async def test_a_dropped_handshake_fails(connect: Connect, host: Host) -> None:
     """Cut off before the answer: ConnectFailed, at once."""
     began = time.monotonic()
@@ -211,11 +206,8 @@ async def test_a_refused_port_fails(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nhello", b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00" * 4096])
-async def test_what_is_no_websocket_fails(connect: Connect, answer: bytes, request: pytest.FixtureRequest) -> None:
+async def test_what_is_no_websocket_fails(connect: Connect, answer: bytes) -> None:
     """A web server, another protocol, noise: an error of ours, never the library's."""
-    is_cut = answer[:1] == b"\0" or (answer[:3] == b"SSH" and connect is choose("picows"))
-    if is_cut:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=CUT_IN_HANDSHAKE))
 
     async def serve_it(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -170,7 +170,7 @@ def test_plain_positive_digits_are_exactly_what_passes_as_a_price(text: str) -> 
     frame = {
         "channel": "ticker",
         "timestamp": "2026-11-20T15:04:06Z",
-        "events": [{"tickers": [{"product_id": "BTC-USD", "price": text}]}],
+        "events": [{"type": "update", "tickers": [{"product_id": "BTC-USD", "price": text}]}],
     }
     decoder = Decoder()
     passes = bool(decoder.tickers(decoder.decode(json.dumps(frame).encode())))

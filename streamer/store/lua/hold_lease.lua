@@ -5,6 +5,10 @@
 -- A new owner's epoch is above every earlier one, also where Redis has lost the counter: never below its clock.
 
 local owner, ttl_ms, held = ARGV[1], ARGV[2], tonumber(ARGV[3])
+for _, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'none' and kind ~= 'string' then redis.call('DEL', key) end
+end
 local current = redis.call('GET', KEYS[1])
 if current and current ~= owner then
   return {'0', current, redis.call('PTTL', KEYS[1])}

@@ -25,7 +25,7 @@ Message = dict[str, Any]
 async def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
     """Return as soon as the condition holds; fail if it does not in time."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110  (conditions here are facts of foreign objects)
+        while not condition():
             await asyncio.sleep(0.005)
 
 

@@ -39,7 +39,7 @@ asyncio.run(main())
 async def wait_until(claim: Callable[[], object], within_s: float = 5.0) -> None:
     """Return as soon as `claim` holds."""
     async with asyncio.timeout(within_s):
-        while not claim():  # noqa: ASYNC110 - claims about processes: nothing sets an event
+        while not claim():
             await asyncio.sleep(0.005)
 
 

@@ -172,7 +172,6 @@ def test_several_events_are_all_read() -> None:
         (frame(ticker(), colour="red"), "message.colour"),
         (frame(events=[{"type": "update", "tickers": [], "colour": 1}]), "event.colour"),
         (frame(ticker(colour="red")), "ticker.colour"),
-        (frame(events=[{"type": "delta", "tickers": []}]), "type:delta"),
         (b'{"channel":"heartbeats","events":[{"heartbeat_counter":1,"mood":1}]}', "event.mood"),
     ],
 )
@@ -183,10 +182,19 @@ def test_unknown_names_are_counted_and_passed_over(payload: bytes, name: str) ->
     assert decoder.unknown == {name: 1}
 
 
-def test_ticker_with_unknown_field_and_type_is_kept() -> None:
-    """News in the protocol cost no value."""
-    events = [{"type": "delta", "tickers": [ticker(colour="red")], "colour": 1}]
+def test_ticker_with_unknown_fields_is_kept() -> None:
+    """New fields in the protocol cost no value."""
+    events = [{"type": "update", "tickers": [ticker(colour="red")], "colour": 1}]
     assert kept(Decoder(), frame(events=events, colour=[{}])) == [BTC]
+
+
+def test_event_of_unknown_type_is_counted_and_passed_over() -> None:
+    """Nobody says that its values are current; the event beside it is taken."""
+    events = [{"type": "delta", "tickers": [ticker()]}, {"type": "update", "tickers": [ticker()]}]
+    decoder = Decoder()
+    assert kept(decoder, frame(events=events)) == [BTC]
+    assert decoder.unknown["type:delta"] == 1
+    assert decoder.rejected_tickers == 1
 
 
 def test_error_frames_are_no_unknown_channel() -> None:

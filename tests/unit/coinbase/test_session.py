@@ -98,11 +98,32 @@ def test_unacknowledged_is_sent_again_after_the_timeout() -> None:
 
 
 def test_acknowledged_is_never_sent_again() -> None:
-    """Confirmed subscriptions are left alone."""
+    """Confirmed subscriptions that bring data are left alone."""
+    session = streaming(BTC, ETH)
+    assert sent(session, 1000.0) == []
+
+
+def test_acknowledged_without_data_is_subscribed_anew() -> None:
+    """Its snapshot may have been lost without a gap, and a quiet product sends no other."""
     session = opened(BTC, ETH)
     sent(session, 0.0)
     session.control(ack(BTC, ETH))
-    assert sent(session, 1000.0) == []
+    session.seen(ETH)
+    anew = [("unsubscribe", "ticker", [BTC]), ("subscribe", "ticker", [BTC])]
+    assert sent(session, RULES.data_timeout_s - 0.1) == []
+    assert sent(session, RULES.data_timeout_s) == anew
+    session.control(ack(BTC, ETH))
+    assert sent(session, RULES.data_timeout_s * 2 - 0.1) == []
+    assert sent(session, RULES.data_timeout_s * 2) == anew
+
+
+def test_silent_product_stays_silent_while_it_is_asked_for_anew() -> None:
+    """The status would otherwise flap with every attempt."""
+    session = opened(BTC)
+    sent(session, 0.0)
+    session.control(ack(BTC))
+    sent(session, RULES.data_timeout_s)
+    assert session.products(RULES.data_timeout_s + 0.1).silent == [BTC]
 
 
 def test_only_what_is_missing_is_sent_again() -> None:
@@ -121,7 +142,7 @@ def test_acknowledgements_are_cumulative() -> None:
     session.control(ack(BTC))
     session.control(ack(BTC, ETH))
     session.control(ack(ETH))
-    assert sent(session, 1000.0) == []
+    assert sent(session, RULES.data_timeout_s - 0.1) == []
 
 
 def test_heartbeats_alone_are_sent_again() -> None:
@@ -146,7 +167,7 @@ def test_alias_is_acknowledged_under_either_name(name: str) -> None:
     session = opened(BTC_USDC)
     sent(session, 0.0)
     session.control(ack(name))
-    assert sent(session, 1000.0) == []
+    assert sent(session, RULES.data_timeout_s - 0.1) == []
 
 
 def test_own_book_is_not_acknowledged_by_another_name() -> None:

@@ -165,9 +165,14 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, list[str]]] = [
         "starting",
         listed("waiting", "BTC-USD") | {"started_ms": NOW - 3000},
         "degraded",
-        ["starting: 2 of 2 products live, waiting for BTC-USD"],
+        ["2 of 2 products live, waiting for the first value of BTC-USD"],
     ),
-    ("a product added later", listed("waiting", "BTC-USD"), "healthy", []),
+    (
+        "no value since a reconnect",
+        listed("waiting", "BTC-USD"),
+        "degraded",
+        ["waiting for the first value of BTC"],
+    ),
     ("stopping", status(role="stopping"), "degraded", ["the ingester is stopping"]),
     ("standby only", status(role="standby"), "degraded", ["no ingester owns the stream"]),
 ]
