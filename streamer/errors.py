@@ -9,7 +9,6 @@ StreamerError
 │   └── MalformedFrame     a frame that is not what the protocol allows
 └── StoreError             between us and Redis
     ├── StoreUnavailable   no answer within the deadline, or an answer that means "not now"
-    ├── Fenced             a newer owner exists; this writer must step down
     └── EmbeddedRedisError the child redis-server cannot be started or found
 """
 
@@ -87,14 +86,6 @@ class StoreUnavailable(StoreError):
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"Redis at {url} is unavailable: {why}")
         self.url, self.why = url, why
-
-
-class Fenced(StoreError):
-    """A write was refused because a newer owner holds the shard."""
-
-    def __init__(self, epoch: int) -> None:
-        super().__init__(f"epoch {epoch} is no longer the newest: another ingester owns this shard")
-        self.epoch = epoch
 
 
 class EmbeddedRedisError(StoreError):

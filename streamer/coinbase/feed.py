@@ -35,7 +35,6 @@ class FeedState(StrEnum):
     LIVE = "live"
     BACKOFF = "backoff"
     REFUSED = "refused"
-    UNAUTHENTICATED = "unauthenticated"
     STOPPED = "stopped"
 
 
@@ -88,6 +87,7 @@ class Feed:
         tls: Verifying context for wss.
         numbers: Gives each connection its number. Shared by all feeds of a process, so that a feed made anew
             under an old name does not start over: readers and the write script compare these numbers.
+        on_state: Told that the feed has come or gone, or doubts its values: something readers should know soon.
     """
 
     def __init__(
@@ -104,11 +104,12 @@ class Feed:
         tls: ssl.SSLContext | None = None,
         source: Source = Source.COINBASE,
         numbers: Iterator[int] | None = None,
+        on_state: Callable[[], None] = lambda: None,
         delay: ReconnectDelay | None = None,
     ) -> None:
         self.id, self._url, self._tls = feed_id, url, tls
         self._connect, self._session, self._paces = connect, session, paces
-        self._on_tick, self._on_suspect = on_tick, on_suspect
+        self._on_tick, self._on_suspect, self._on_state = on_tick, on_suspect, on_state
         self._delay = delay or ReconnectDelay()
         self._default_source = source
         self._numbers = numbers if numbers is not None else count(1)
@@ -116,7 +117,7 @@ class Feed:
         self._stamp = Stamp(feed_id, 0, source)
         self._state = FeedState.CONNECTING
         self._why: str | None = None
-        self._decode, self._sound_tickers = decoder.decode, decoder.tickers
+        self._decoder, self._decode, self._sound_tickers = decoder, decoder.decode, decoder.tickers
         self._wall_offset_s = time.time() - time.monotonic()
         self._changed = asyncio.Event()
         self._opened_at = 0.0
@@ -186,6 +187,7 @@ class Feed:
             valid_s = (self._session.proof_at or self._opened_at) - self._opened_at
         self._why = why
         self._state = FeedState.REFUSED if refused else FeedState.BACKOFF
+        self._on_state()
         delay_s = self._delay.after(refused=refused, valid_s=valid_s, retry_after_s=retry_after_s)
         log.warning("feed.down", feed=self.id, why=why, retry_in_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
@@ -208,7 +210,7 @@ class Feed:
         try:
             while not ended.done():
                 self._changed.clear()
-                self._wall_offset_s = time.time() - time.monotonic()  # the wall clock may have been set
+                self._look_at_the_clock()
                 await self._send_due(connection)
                 await self._pause(ended)
                 if self._session.is_dead(time.monotonic()):
@@ -223,6 +225,17 @@ class Feed:
             # A dead peer does not answer a closing handshake; a closed socket does not mind.
             connection.abort()
             ended.cancel()
+
+    def _look_at_the_clock(self) -> None:
+        """Follow the wall clock, which may be set, and believe no frame that is stamped after tomorrow."""
+        now_s = time.time()
+        self._wall_offset_s = now_s - time.monotonic()
+        self._decoder.latest_date = time.strftime("%Y-%m-%d", time.gmtime(now_s + 86400))
+
+    @property
+    def unasked(self) -> int:
+        """Tickers of products that nobody asked this feed for."""
+        return self._session.counts.unasked
 
     def _silence(self) -> str:
         silence = f"no frame in order for {self._session.rules.silence_s:g} s although the socket is open"
@@ -256,8 +269,8 @@ class Feed:
         if sequence == session.expected:  # what `arrived` does for a frame in order, without the call
             session.expected = sequence + 1
             session.proof_at = now
-        else:
-            self._irregular(session.arrived(sequence, now), message)
+        elif self._irregular(session.arrived(sequence, now), message):
+            return
         if message.channel != TICKER:
             self._control(message)
         elif sequence is not None:
@@ -272,6 +285,8 @@ class Feed:
 
     def _control(self, message: Message) -> None:
         self._session.control(message)
+        if self._session.suspect:
+            self._on_suspect(self._session.suspect)
         if message.type == "error":
             self._why = f"the exchange says: {message.message[:200]}"
             if self._may_log("error", _LOG_GAP_EVERY_S):
@@ -281,9 +296,15 @@ class Feed:
 
     def _went_live(self) -> None:
         self._state, self._why = FeedState.LIVE, None
+        self._on_state()
         log.info("feed.live", feed=self.id, connection=self._stamp.connection, source=self._stamp.source.value)
 
-    def _irregular(self, arrival: Arrival, message: Message) -> None:
+    def _irregular(self, arrival: Arrival, message: Message) -> bool:
+        """Deal with a frame out of order; return whether to pass it over.
+
+        What comes late is passed over: the gap before it has asked for fresh values, and an old one of a product
+        must not pass for the newer one that is still missing.
+        """
         if arrival is Arrival.GAP:
             self._on_suspect(self._session.suspect)
             self._changed.set()
@@ -293,6 +314,7 @@ class Feed:
                 log.warning("feed.gap", feed=self.id, gaps=counts.gaps, missed=counts.missed, suspect=suspect)
         elif arrival is Arrival.UNNUMBERED and message.type != "error":
             self.malformed += 1
+        return arrival is Arrival.LATE
 
     def _garbage(self, exc: MalformedFrame) -> None:
         self.malformed += 1

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec.structs import astuple
@@ -43,6 +43,7 @@ CHANNELS = frozenset(
 _TICKER_EVENTS = ("update", "snapshot")
 _INSPECT_EVERY = 1024
 _MAX_UNKNOWN_NAMES = 100
+_MAX_SEQUENCE = 2**53  # what Redis' Lua and JSON readers can count to
 
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9}+)?+Z"
 _UNSIGNED = r"(?:[0-9]{1,30}+(?:\.[0-9]{1,30}+)?+)?+"
@@ -75,7 +76,7 @@ class Message(msgspec.Struct, gc=False):
 
     channel: str = ""
     timestamp: str = ""
-    sequence_num: int | None = None
+    sequence_num: Annotated[int, msgspec.Meta(ge=0, le=_MAX_SEQUENCE)] | None = None
     events: list[Event] = []
     type: str = ""
     message: str = ""
@@ -94,6 +95,8 @@ class Decoder:
     Attributes:
         rejected_tickers: Tickers dropped because a value of theirs is not what the protocol allows.
         empty_tickers: Tickers without any value; the exchange sends such snapshots.
+        latest_date: The last date (ISO) a frame may be stamped with; a clock gone wild would otherwise make every
+            later value look old.
         unknown: Names never seen in the protocol, such as "channel:foo" or "ticker.foo". Fields are looked for
             on the first frame of each kind and on every 1024th after, so their counts are sightings, not totals.
     """
@@ -104,6 +107,7 @@ class Decoder:
         self.unknown: Counter[str] = Counter()
         self._decode = msgspec.json.Decoder(Message).decode
         self._countdown: dict[str, int] = {}
+        self.latest_date = "9999-12-31"
         self._known_date = ""
 
     def decode(self, payload: bytes | memoryview) -> Message:
@@ -148,10 +152,12 @@ class Decoder:
         return sound
 
     def _is_date(self, text: str) -> bool:
-        """Whether a date is in the calendar. Dates change once a day, so this is hardly ever asked."""
+        """Whether a date is in the calendar, and not after `latest_date`. Asked once a day, when dates change."""
         try:
             date.fromisoformat(text)
         except ValueError:
+            return False
+        if text > self.latest_date:
             return False
         self._known_date = text
         return True
@@ -169,7 +175,7 @@ class Decoder:
         return Message(
             channel=_text(frame.get("channel")),
             timestamp=_text(frame.get("timestamp")),
-            sequence_num=sequence if type(sequence) is int else None,
+            sequence_num=sequence if type(sequence) is int and 0 <= sequence <= _MAX_SEQUENCE else None,
             events=[self._event(raw) for raw in raw_events if isinstance(raw, dict)]
             if isinstance(raw_events, list)
             else [],

@@ -6,6 +6,7 @@ Time comes in as an argument (seconds of any monotonic clock); messages to send 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -124,6 +125,7 @@ class Session:
     _own_label: set[str] = field(default_factory=set)
     labels: dict[str, tuple[tuple[ProductId, str | None], ...]] = field(default_factory=dict)
     _renewed_at: float = -1e9
+    _tries: int = 0
 
     # -- what is wanted ------------------------------------------------------------------------------------
 
@@ -182,15 +184,20 @@ class Session:
         """Subscribe anew to what needs a fresh snapshot.
 
         That is what a gap has made suspect, and what was acknowledged but has sent nothing for `data_timeout_s`:
-        its snapshot may have been lost, and a quiet product sends no other. At most once in `heal_s`.
+        its snapshot may have been lost, and a quiet product sends no other. At most once in `heal_s`,
+        and ever more seldom where that does not help.
         Unsubscribe first: whether a repeated subscribe brings a snapshot is documented nowhere.
         """
-        if now - self._renewed_at < self.rules.heal_s:
+        if not self.suspect:
+            self._tries = 0
+        patience_s = self.rules.heal_s * 2.0 ** min(max(0, self._tries - 1), 30)
+        if now - self._renewed_at < min(patience_s, self.rules.data_timeout_s):
             return
         again = {p for p in self.unseen if self._wanted[p].is_overdue(now - self.rules.data_timeout_s)}
         again |= {p for p in self.suspect if self._wanted[p].sent_at is not None}
         if again:
             self._renewed_at = now
+            self._tries += 1
             for product_id in again:
                 self._wanted[product_id].send(now)
             yield unsubscribe(TICKER, sorted(again))
@@ -215,7 +222,11 @@ class Session:
         self.counts.gaps += 1
         self.counts.missed += sequence - self.expected
         self.expected = sequence + 1
-        self.suspect.update(p for p, state in self._wanted.items() if state.sent_at is not None)
+        for product_id, state in self._wanted.items():
+            if product_id not in self.unseen:
+                self.suspect.add(product_id)
+            elif state.acked:
+                state.sent_at = -math.inf  # what was lost may have been its snapshot: ask once more, and soon
         return Arrival.GAP
 
     def control(self, message: Message) -> None:
@@ -236,8 +247,13 @@ class Session:
         acked = set(channels.get(TICKER, ()))
         for product_id, state in self._wanted.items():
             # An alias may be acknowledged under either name (unsure in the documentation).
-            if state.sent_at is not None and (product_id in acked or canonical(product_id) in acked):
-                state.acked = True
+            if product_id in acked or canonical(product_id) in acked:
+                state.acked |= state.sent_at is not None
+            elif state.acked:
+                # Acknowledgements are cumulative: the exchange has dropped this one.
+                state.acked, state.sent_at = False, None
+                if product_id not in self.unseen:
+                    self.suspect.add(product_id)
 
     def _heartbeat(self, counter: int | str | None) -> None:
         try:

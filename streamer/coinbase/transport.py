@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -26,6 +27,9 @@ from streamer.errors import ConfigError, ConnectFailed, ConnectRefused
 MAX_MESSAGE_BYTES = 32 * 2**20
 """A level2 snapshot of BTC-USD has passed 4 MiB (ccxt issue 23597); beyond this the connection is closed."""
 OPEN_TIMEOUT_S = 5.0
+
+_MAX_REASON_CHARS = 300
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", re.ASCII)
 
 OnMessage = Callable[[bytes], None]
 
@@ -72,6 +76,8 @@ def check_ws_url(name: str, url: str) -> str:
         raise ConfigError(
             name, "…@" + url.rpartition("@")[2], "a URL with a password ends up in logs; leave it out"
         )
+    if any(char.isspace() or not char.isprintable() for char in url):
+        raise ConfigError(name, url, "a URL holds no blanks or control characters")  # urlsplit drops some silently
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -79,9 +85,22 @@ def check_ws_url(name: str, url: str) -> str:
         raise ConfigError(name, url, f"not a URL: {exc}") from exc
     if parts.scheme not in ("ws", "wss") or not host:
         raise ConfigError(name, url, "expected wss://host[:port][/path]")
+    if "#" in url:
+        raise ConfigError(name, url, "a WebSocket's URL has no fragment (#...)")
+    if not _is_host(host):
+        rule = "the host is an IP address, or a name of letters, digits, '-' and '.', 1 to 63 between the dots"
+        raise ConfigError(name, url, rule)
     if parts.scheme == "ws" and not is_loopback(host):
         raise ConfigError(name, url, "ws:// is unencrypted and accepted for loopback only; use wss://")
     return parts._replace(scheme=parts.scheme).geturl()  # the scheme in lower case, as everyone after us expects
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST_NAME.fullmatch(host) is not None
+    return True
 
 
 def is_loopback(host: str) -> bool:
@@ -97,15 +116,23 @@ def is_loopback(host: str) -> bool:
 def tls_context(url: str, ca_file: str | None = None) -> ssl.SSLContext | None:
     """Return a verifying context for wss URLs, None for ws.
 
+    Args:
+        url: Where to connect.
+        ca_file: PEM file of certificates to trust beside the system's.
+
     Raises:
         ConfigError: `ca_file` cannot be read.
     """
     if not url.startswith("wss:"):
         return None
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as exc:
-        raise ConfigError("STREAMER_CA_FILE", ca_file, f"not a readable PEM file of certificates: {exc}") from exc
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)  # not cafile= above: that would take the system's place
+        except (OSError, ValueError) as exc:
+            rule = f"not a readable PEM file of certificates: {exc}"
+            raise ConfigError("STREAMER_CA_FILE", ca_file, rule) from exc
+    return context
 
 
 def choose(name: str) -> Connect:
@@ -274,7 +301,13 @@ def refused(url: str, status: int, retry_after: str | None) -> ConnectRefused:
 
 
 def explain(exc: BaseException) -> str:
-    """Return an exception as a reason a person can act on."""
+    """Return an exception as a reason a person can act on: one line that can be shown, logged and stored.
+
+    Libraries quote what the peer sent: bytes that are no text come as surrogates, which no JSON encoder takes.
+    """
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {exc.verify_message}"
-    return str(exc) or type(exc).__name__
+        text = f"its certificate is not trusted: {exc.verify_message}"
+    else:
+        text = str(exc) or type(exc).__name__
+    text = text[:_MAX_REASON_CHARS].encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else "?" for char in text)[:_MAX_REASON_CHARS]

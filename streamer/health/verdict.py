@@ -42,19 +42,19 @@ class Verdict:
         return hash((self.level, self.reasons))
 
 
-def judge(status: Status | None, now_ms: int, stale_after_ms: int = STALE_AFTER_MS) -> Verdict:
+def judge(status: Status | None, now_ms: int) -> Verdict:
     """Return the verdict on what the ingester last reported.
 
     Args:
         status: Parsed JSON of `stream:status`; None where the key is absent.
         now_ms: Redis TIME in ms, the clock `written_ms` and `alive_ms` were read from.
-        stale_after_ms: Oldest report, and oldest proof of life of a feed, that still counts.
 
     Raises:
         KeyError, TypeError: `status` does not have the shape of a status.
     """
     if status is None:
         return Verdict("down", ["no ingester has reported (is start-stream running?)"])
+    stale_after_ms = status.get("stale_after_ms", STALE_AFTER_MS)  # the setting that readers go by
     age_ms = now_ms - status["written_ms"]
     if age_ms > stale_after_ms:
         ago = f"{age_ms / 1000:.1f} s ago"

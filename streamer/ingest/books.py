@@ -85,17 +85,22 @@ class TickerBook:
 
     def rewrite(self, product_ids: Iterable[ProductId] | None, now_s: float) -> None:
         """Have products written again (None: all), as after a restart of Redis or to renew their life there."""
-        for product_id in list(self._latest) if product_ids is None else product_ids:
+        if product_ids is None:
+            self._dirty.clear()  # what waited for another owner has not waited for us
+            product_ids = list(self._latest)
+        for product_id in product_ids:
             if product_id in self._latest:
                 self._mark(product_id, now_s)
 
-    def forget(self, keep: Collection[ProductId]) -> None:
-        """Drop every product but those to `keep`: nobody wants them any more."""
-        for product_id in self._latest.keys() - keep:
+    def forget(self, keep: Collection[ProductId]) -> set[ProductId]:
+        """Drop every product but those to `keep`, because nobody wants them any more; return what was dropped."""
+        dropped = self._latest.keys() - keep
+        for product_id in dropped:
             del self._latest[product_id]
             self.updates.pop(product_id, None)
             self._dirty.pop(product_id, None)
             self._suspect.discard(product_id)
+        return dropped
 
     def drain(self, limit: int) -> list[Pending]:
         """Hand over up to `limit` products to write, longest waiting first."""

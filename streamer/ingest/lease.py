@@ -15,16 +15,19 @@ class Lease:
     Attributes:
         epoch: The fencing epoch while we own the shard, else 0. Every write carries it; scripts refuse lower ones.
         owner: Who owned the shard when we last asked.
+        data_lost: Whether Redis turned out to have lost the epoch counter, and so everything, when we last asked.
     """
 
     def __init__(self, store: Store, keys: Keys, shard: str, *, name: str, ttl_s: float) -> None:
         self._hold = Script(store, "hold_lease")
+        self._release = Script(store, "release_lease")
         self._keys = [keys.lease(shard), keys.epoch(shard)]
-        self._store, self._name, self._ttl_s = store, name, ttl_s
+        self._name, self._ttl_s = name, ttl_s
         self._held_until = 0.0
         self._last_epoch = 0
         self.epoch = 0
         self.owner: str | None = None
+        self.data_lost = False
 
     async def hold(self, now: float) -> bool:
         """Take or renew the lease; `now` is a monotonic time taken before the call.
@@ -36,7 +39,7 @@ class Lease:
             StoreUnavailable: Redis does not answer; we own the shard until the lease would have run out.
         """
         reply = await self._hold(list(self._keys), [self._name, int(self._ttl_s * 1000), self._last_epoch])
-        epoch, self.owner = int(reply[0]), reply[1].decode()
+        epoch, self.owner, self.data_lost = int(reply[0]), reply[1].decode(), bool(reply[2])
         before, self.epoch = self.epoch, epoch
         if epoch:
             self._held_until = now + self._ttl_s * (1 - _MARGIN)
@@ -49,15 +52,13 @@ class Lease:
             self.epoch = 0
         return self.epoch != 0
 
-    def lost(self) -> None:
-        """Step down: a write was refused because a newer owner exists."""
+    def lost(self, found: int) -> None:
+        """Step down: a write was refused because epoch `found` is newer. The next epoch of ours is above it."""
         self.epoch = 0
+        self._last_epoch = max(self._last_epoch, found)
 
     async def release(self) -> None:
         """Give the shard up so that a standby need not wait; it stays ours where someone else holds it."""
         if self.epoch:
-            key = self._keys[0]
-            held = await self._store.answer(self._store.client.get(key))
-            if held in (self._name, self._name.encode()):
-                await self._store.answer(self._store.client.delete(key))
+            await self._release([self._keys[0]], [self._name])
             self.epoch = 0

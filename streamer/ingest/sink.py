@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 import structlog
@@ -37,7 +37,6 @@ class Sink:
         writes: Products written since start.
         older: Writes refused because Redis held something newer.
         failures: Script calls that Redis did not answer.
-        redis_ms: Clock of Redis at the last answer, with the monotonic time at which it came.
     """
 
     def __init__(
@@ -52,13 +51,14 @@ class Sink:
         self.book = TickerBook(self.wake)
         self._keys, self._lease = keys, lease
         self._script = Script(store, "write_tickers")
+        self._retire = Script(store, "retire_tickers")
+        self._leaving: set[ProductId] = set()
         self._monotonic, self._wall = monotonic, wall
         self._pairs: dict[ProductId, tuple[str, str]] = {}
         self._ready = asyncio.Event()
         self._pack = msgspec.msgpack.Encoder().encode
-        self.writes = self.older = self.failures = self.flushes = 0
+        self.writes = self.older = self.failures = 0
         self.failing_since: float | None = None
-        self.redis_ms: tuple[int, float] | None = None
 
     def wake(self) -> None:
         """There is something to write, or something has changed that may allow writing."""
@@ -89,17 +89,35 @@ class Sink:
         finally:
             if not done:  # also where we are cancelled with the answer outstanding: writing twice is harmless
                 self.book.restore(batch)
-        self._succeeded(int(reply[0]), written=int(reply[1]), older=int(reply[2]))
+        self._succeeded(written=int(reply[1]), older=int(reply[2]))
         if int(reply[3]):
             log.warning("sink.fenced", epoch=epoch, refused=int(reply[3]))
             self.book.restore(batch)
-            self._lease.lost()
+            self._lease.lost(int(reply[4]))
             return 0
         return len(batch)
 
+    def forget(self, keep: Collection[ProductId]) -> None:
+        """Drop all products but those to `keep`; `retire` then takes them out of Redis."""
+        self._leaving |= self.book.forget(keep)
+        self._leaving -= set(keep)
+
+    async def retire(self) -> None:
+        """Remove the realtime hashes of forgotten products: nobody renews them, so nothing may call them realtime.
+
+        Raises:
+            StoreUnavailable: Redis does not answer; the next call tries again.
+        """
+        if self._leaving:
+            leaving = list(self._leaving)
+            await self._retire([self._keys.ticker(product_id) for product_id in leaving], [self._lease.epoch])
+            self._leaving -= set(leaving)
+            for product_id in leaving:
+                self._pairs.pop(product_id, None)
+
     def lag_s(self) -> float:
-        """How long the oldest change not yet in Redis has waited."""
-        oldest = self.book.oldest_dirty_s()
+        """How long the oldest change not yet in Redis has waited; 0 while another ingester owns the shard."""
+        oldest = self.book.oldest_dirty_s() if self._lease.epoch or self.failing_since else None
         return max(0.0, self._wall() - oldest) if oldest is not None else 0.0
 
     def _key_pairs(self, batch: list[Pending]) -> list[str]:
@@ -126,11 +144,9 @@ class Sink:
             self.failing_since = self._monotonic()
             log.warning("sink.failing", url=exc.url, why=exc.why)
 
-    def _succeeded(self, redis_ms: int, *, written: int, older: int) -> None:
-        self.flushes += 1
+    def _succeeded(self, *, written: int, older: int) -> None:
         self.writes += written
         self.older += older
-        self.redis_ms = (redis_ms, self._monotonic())
         if self.failing_since is not None:
             log.info("sink.recovered", after_s=round(self._monotonic() - self.failing_since, 1))
             self.failing_since = None

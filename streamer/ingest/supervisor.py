@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,6 +33,9 @@ from streamer.store.wanted import WantedSet, parse_wanted
 log = structlog.get_logger(__name__)
 
 BEAT_S = 1.0
+SHARD = "default"
+"""All products are one shard so far: one owner, any number of standbys."""
+_SOONEST_BEAT_S = 0.1
 _RENEW_TURNS = 20
 """Beats in which every quiet product is written once more: a third of its life in Redis."""
 _REMIND_EVERY_S = 30.0
@@ -59,7 +62,6 @@ class Supervisor:
         products: What this command asks for; put into the wanted set as soon as Redis is there, and streamed
             at once where it is not.
         defaults: Asked for where neither this command nor the wanted set names anything.
-        on_beat: Called once a second, after the report.
     """
 
     def __init__(
@@ -71,19 +73,20 @@ class Supervisor:
         defaults: Collection[ProductId] = (),
         ws_url: str | None = None,
         source: Source = Source.COINBASE,
-        on_beat: Callable[[], None] = lambda: None,
     ) -> None:
-        self._settings, self._store, self._on_beat = settings, store, on_beat
+        self._settings, self._store = settings, store
         self._url, self._source = ws_url or settings.ws_url, source
         self._tls = tls_context(self._url, settings.ca_file)
         self._connect = choose(settings.transport)
         self.keys = Keys(settings.key_prefix)
-        self.lease = Lease(store, self.keys, settings.shard, name=owner_name(), ttl_s=settings.lease_s)
+        self.lease = Lease(store, self.keys, SHARD, name=owner_name(), ttl_s=settings.lease_s)
         self.sink = Sink(store, self.keys, self.lease)
         self._wanted_set = WantedSet(store, self.keys)
         self._report_script = Script(store, "report_life")
         self._decoder, self._paces = Decoder(), Paces()
         self._connection_numbers = count(1)
+        self._news = asyncio.Event()
+        self._renewed_at = -BEAT_S
         self._feeds: dict[int, Feed] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._asked = list(dict.fromkeys(products))
@@ -137,30 +140,39 @@ class Supervisor:
 
     async def _beat_forever(self, tasks: asyncio.TaskGroup) -> None:
         self._converge(tasks)  # feeds connect whether or not Redis is there
-        due = time.monotonic()
         while True:
+            self._news.clear()
+            began = time.monotonic()
             try:
                 await self._beat(tasks)
                 self._redis_is(None)
             except StoreUnavailable as exc:
                 self._redis_is(exc.why)
-            self._on_beat()
-            due = max(due + BEAT_S, time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
+            await asyncio.sleep(_SOONEST_BEAT_S)
+            with suppress(TimeoutError):
+                # A feed that comes or goes is reported at once: until then readers know nothing of its values.
+                async with asyncio.timeout(max(0.0, began + BEAT_S - time.monotonic())):
+                    await self._news.wait()
 
     async def _beat(self, tasks: asyncio.TaskGroup) -> None:
         if await self.lease.hold(time.monotonic()):
-            log.info("lease.taken", shard=self._settings.shard, epoch=self.lease.epoch)
+            log.info("lease.taken", epoch=self.lease.epoch)
             self._rewrite()
         await self._look_around()
         self._converge(tasks)
         if self.lease.is_ours(time.monotonic()):
-            self._renew()
+            await self.sink.retire()
+            if (
+                time.monotonic() - self._renewed_at >= BEAT_S * 0.9
+            ):  # beats may come early, renewals keep their pace
+                self._renewed_at = time.monotonic()
+                self._renew()
             await self._report()
 
     async def _look_around(self) -> None:
         """Learn what is wanted, what time it is in Redis, and whether it is still the same Redis."""
         if self._run_id is None:
+            await self._wanted_set.mend()
             asked = self._asked or ([] if await self._wanted_set.all() else self._defaults)
             added = await self._wanted_set.add(asked, by="cli")
             log.info("wanted.asked", products=len(asked), new=len(added))
@@ -168,23 +180,21 @@ class Supervisor:
         pipeline.info("server")
         pipeline.time()
         pipeline.hgetall(self.keys.wanted)
-        info, time_reply, raw = await self._store.answer(pipeline.execute(raise_on_error=False))
-        for reply in (info, time_reply):
+        pipeline.exists(self.keys.epoch(SHARD))  # after the wanted set: if this is there, that was not lost
+        info, time_reply, raw, kept = await self._store.answer(pipeline.execute(raise_on_error=False))
+        for reply in (info, time_reply, kept):
             if isinstance(reply, Exception):
                 raise StoreUnavailable(self._store.shown_url, explain(reply)) from reply
         seconds, micros = time_reply
-        if isinstance(raw, Exception):
-            log.warning("wanted.replaced", why=explain(raw))  # not a hash, so not ours: what we stream goes in
-            await self._store.answer(self._store.client.delete(self.keys.wanted))
-            await self._wanted_set.add(self._wanted, by="cli")
-            return
         self._clock = (seconds * 1000 + micros // 1000, time.monotonic())
         run_id = str(info.get("run_id"))
-        if self._run_id is not None and run_id != self._run_id:
-            # Another server answers, or the same after a restart: empty, old or foreign, we cannot know.
+        if isinstance(raw, Exception) and not await self._wanted_set.mend():
+            raise StoreUnavailable(self._store.shown_url, explain(raw)) from raw
+        lost = self.lease.data_lost or not kept or isinstance(raw, Exception)
+        if lost or self._run_id not in (None, run_id):
+            # Another server answers, or this one was restarted or flushed: empty, old or foreign, we cannot know.
             log.warning("redis.changed", url=self._store.shown_url)
-            wanted = parse_wanted(raw)
-            await self._wanted_set.add(self._wanted - wanted.keys(), by="cli")
+            await self._wanted_set.add(self._wanted, by="cli")
             self._rewrite()
         else:
             self._wanted = set(parse_wanted(raw))
@@ -207,11 +217,11 @@ class Supervisor:
                 self._tasks[number] = tasks.create_task(feed.run(), name=f"feed-{number}")
             elif set(feed.wanted) != product_ids:
                 feed.want(product_ids)
-        self.sink.book.forget(self._wanted)
+        self.sink.forget(self._wanted)
 
     def _new_feed(self, number: int) -> Feed:
         return Feed(
-            f"{self._settings.shard}.market-{number}",
+            f"{SHARD}.market-{number}",
             self._url,
             connect=self._connect,
             session=Session(self._settings.session_rules),
@@ -222,6 +232,7 @@ class Supervisor:
             tls=self._tls,
             source=self._source,
             numbers=self._connection_numbers,
+            on_state=self._news.set,
         )
 
     def _rewrite(self) -> None:
@@ -243,15 +254,15 @@ class Supervisor:
         now = time.monotonic()
         facts = [feed.facts(now) for feed in self._feeds.values()]
         epoch = self.lease.epoch
-        arguments: list[str | int | bytes] = [epoch, self._settings.shard, STATUS_TTL_S * 1000]
+        arguments: list[str | int | bytes] = [epoch, SHARD, STATUS_TTL_S * 1000]
         arguments.append(open_ended(self._status(facts, now)))
         for one in facts:
             age_ms = "" if one.proof_at is None else str(int((now - one.proof_at) * 1000))
             arguments += (one.id, feed_entry(one, epoch=epoch), age_ms)
         reply = await self._report_script([self.keys.feeds, self.keys.status], arguments)
-        if int(reply[1]):
-            log.warning("lease.fenced", shard=self._settings.shard, epoch=epoch)
-            self.lease.lost()
+        if newer := int(reply[1]):
+            log.warning("lease.fenced", epoch=epoch, newer=newer)
+            self.lease.lost(newer)
 
     def _status(self, facts: list[FeedFacts], now: float) -> dict[str, Any]:
         sink, frames = self.sink, self._frames()
@@ -266,6 +277,7 @@ class Supervisor:
             "role": self._role(now),
             "feeds": [feed_status(one, alive_ms=self._on_redis_clock(one.proof_at)) for one in facts],
             "products": products_status(len(self._wanted), facts),
+            "stale_after_ms": int(self._settings.stale_after_s * 1000),
             "sink": {
                 "dirty": sink.book.dirty,
                 "lag_ms": int(sink.lag_s() * 1000),
@@ -277,6 +289,7 @@ class Supervisor:
                 "received": frames,
                 "malformed": sum(feed.malformed for feed in self._feeds.values()),
                 "rejected_values": self._decoder.rejected_tickers,
+                "unasked": sum(feed.unasked for feed in self._feeds.values()),
                 "unknown": dict(self._decoder.unknown.most_common(10)),
                 "per_s": self._frame_rate(frames, now),
             },
@@ -329,4 +342,3 @@ class Supervisor:
         if self.lease.is_ours(time.monotonic()):
             await self._report()
         await self.lease.release()
-        assert all(feed.state is FeedState.STOPPED for feed in self._feeds.values())

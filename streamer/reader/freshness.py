@@ -60,15 +60,26 @@ def why_not_realtime(
 
 
 def reading(
-    stored: StoredTicker, feed: FeedLife | None, now_ms: int, stale_after_s: float = STALE_AFTER_S
+    stored: StoredTicker,
+    feed: FeedLife | None,
+    now_ms: int,
+    stale_after_s: float = STALE_AFTER_S,
+    *,
+    is_shadow: bool = False,
 ) -> Reading[Ticker]:
-    """Return a stored ticker as a reading, judged at `now_ms` on the clock of Redis."""
+    """Return a stored ticker as a reading, judged at `now_ms` on the clock of Redis.
+
+    A shadow is never realtime: the hash of every product that is streamed is renewed while its feed lives, so
+    where only the shadow is left, nobody streams the product any more.
+    """
     reason = why_not_realtime(stored, feed, now_ms, stale_after_s)
+    if is_shadow and reason is None:
+        reason = "only the stale shadow is left: the product is no longer streamed"
     ticker = stored.ticker
     # Not the time of the write: a value is also written to renew it, or into a Redis that came back empty.
     known_ms = min(stored.received_ms, stored.written_ms)
     same = feed is not None and (feed.connection, feed.epoch) == (stored.connection, stored.epoch)
-    if same and not stored.suspect and feed is not None and feed.alive_ms is not None:
+    if same and not is_shadow and not stored.suspect and feed is not None and feed.alive_ms is not None:
         known_ms = max(known_ms, min(feed.alive_ms, now_ms))
     value_age_s = max(0.0, now_ms / 1000 - ticker.time.timestamp())
     return Reading(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,12 +12,11 @@ import msgspec
 from streamer.errors import StoreUnavailable
 from streamer.model import ProductId, Reading, Ticker
 from streamer.reader.freshness import STALE_AFTER_S, FeedLife, parse_feeds, reading
-from streamer.store.connect import Store
+from streamer.store.connect import Store, explain
 from streamer.store.keys import Keys
 from streamer.store.records import StoredTicker
 
 _LOOK_EVERY_S = 1.0
-_RETRY_S = 0.5
 
 
 class AsyncReader:
@@ -36,102 +34,139 @@ class AsyncReader:
         """Return a reading a product, None where Redis has none. One round trip.
 
         Raises:
-            StoreUnavailable: Redis does not answer; an outage is never reported as a miss.
+            StoreUnavailable: Redis does not answer, or cannot; an outage is never reported as a miss.
         """
-        return (await self._read(product_ids))[0]
+        look = await self._look(product_ids)
+        return {product_id: self._reading(look, look.held.get(product_id)) for product_id in product_ids}
 
-    async def _read(
-        self, product_ids: Collection[ProductId]
-    ) -> tuple[dict[ProductId, Reading[Ticker] | None], dict[str, FeedLife]]:
+    async def watch(self, product_ids: Collection[ProductId]) -> AsyncIterator[tuple[ProductId, Reading[Ticker]]]:
+        """Yield the current reading of each product, then every change as it is pushed.
+
+        A change of tier is a change: a feed that dies shows within a second of its values going stale. A slow
+        consumer gets the newest state, never a backlog.
+
+        Raises:
+            StoreUnavailable: Redis has gone; what was yielded is no longer watched. Watch again.
+        """
+        wanted, newest = set(product_ids), dict[ProductId, _Held]()
+        shown: dict[ProductId, Reading[Ticker]] = {}
+        async with self._store.client.pubsub() as updates:
+            await self._store.answer(updates.subscribe(self._keys.ticker_updates))
+            look = await self._look(product_ids)
+            newest.update(look.held)
+            while True:
+                for product_id, held in list(newest.items()):
+                    now, before = self._judged(look, held), shown.get(product_id)
+                    if before is None or (before.value, before.tier) != (now.value, now.tier):
+                        shown[product_id] = now
+                        yield product_id, now
+                pushed = await self._pushed(updates, wanted)
+                for product_id, held in pushed.items():
+                    if product_id not in newest or held.order >= newest[product_id].order:
+                        newest[product_id] = held
+                news = any(not look.knows(held) for held in pushed.values())
+                if news or time.monotonic() - look.at >= _LOOK_EVERY_S:
+                    # Also the proof that we are not a subscriber whom Redis has silently forgotten.
+                    look = await self._look(product_ids)
+                    newest = {p: held for p, held in newest.items() if p in look.held} | {
+                        p: held for p, held in look.held.items() if p not in newest or held.order >= newest[p].order
+                    }
+
+    async def _look(self, product_ids: Collection[ProductId]) -> _Look:
         pipeline = self._store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.hgetall(self._keys.feeds)
         for product_id in product_ids:
             pipeline.hgetall(self._keys.ticker(product_id))
             pipeline.hgetall(self._keys.ticker_stale(product_id))
-        (seconds, micros), raw_feeds, *hashes = await self._store.answer(pipeline.execute(raise_on_error=False))
-        now_ms = seconds * 1000 + micros // 1000
-        feeds = parse_feeds(_text(raw_feeds))
-        held = {
-            product_id: self._judged(hashes[2 * i : 2 * i + 2], feeds, now_ms)
-            for i, product_id in enumerate(product_ids)
-        }
-        return held, feeds
+        replies = await self._store.answer(pipeline.execute(raise_on_error=False))
+        for reply in replies:
+            if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+                raise StoreUnavailable(self._store.shown_url, explain(reply)) from reply
+        (seconds, micros), feeds, *hashes = replies
+        held = {}
+        for i, product_id in enumerate(product_ids):
+            found = self._held(hashes[2 * i], hashes[2 * i + 1])
+            if found is not None:
+                held[product_id] = found
+        return _Look(parse_feeds(_text(feeds)), held, seconds * 1000 + micros // 1000, time.monotonic())
 
-    async def watch(self, product_ids: Collection[ProductId]) -> AsyncIterator[tuple[ProductId, Reading[Ticker]]]:
-        """Yield the current reading of each product, then every change as it is pushed.
-
-        A change of tier is a change: a feed that dies shows within a second of its values going stale. A Redis
-        that drops is waited for.
-        """
-        shown: dict[ProductId, Reading[Ticker]] = {}
-        while True:
-            try:
-                async with self._store.client.pubsub() as updates:
-                    await self._store.answer(updates.subscribe(self._keys.ticker_updates))
-                    async for product_id, now in self._follow(updates, product_ids):
-                        before = shown.get(product_id)
-                        if before is None or (before.value, before.tier) != (now.value, now.tier):
-                            shown[product_id] = now
-                            yield product_id, now
-            except StoreUnavailable:
-                await asyncio.sleep(_RETRY_S)
-
-    async def _follow(
-        self, updates: Any, product_ids: Collection[ProductId]
-    ) -> AsyncIterator[tuple[ProductId, Reading[Ticker]]]:
-        feeds: dict[str, FeedLife] = {}
-        wanted, looked_at = set(product_ids), -_LOOK_EVERY_S
-        while True:
-            if time.monotonic() - looked_at >= _LOOK_EVERY_S:
-                # Also the proof that we are not a subscriber whom Redis has silently forgotten.
-                looked_at = time.monotonic()
-                held, feeds = await self._read(product_ids)
-                for product_id, found in held.items():
-                    if found is not None:
-                        yield product_id, found
-            message = await self._store.answer(
-                updates.get_message(ignore_subscribe_messages=True, timeout=_LOOK_EVERY_S / 4)
-            )
-            for record in _records(message):
-                if record.get("product_id") in wanted:
-                    with suppress(ValueError):
-                        stored = StoredTicker(record)
-                        life = _life_of(stored, feeds)
-                        yield (
-                            stored.ticker.product_id,
-                            reading(stored, life, stored.written_ms, self._stale_after_s),
-                        )
-
-    def _judged(
-        self, hashes: Collection[object], feeds: Mapping[str, FeedLife], now_ms: int
-    ) -> Reading[Ticker] | None:
-        for raw in hashes:
-            if not raw:
-                continue
-            try:
-                stored = StoredTicker(_text(raw))
-            except ValueError:
-                self.damaged += 1
-                continue
-            return reading(stored, feeds.get(stored.feed), now_ms, self._stale_after_s)
+    def _held(self, realtime: object, shadow: object) -> _Held | None:
+        for raw, is_shadow in ((realtime, False), (shadow, True)):
+            if raw:
+                try:
+                    return _Held(StoredTicker(_text(raw)), is_shadow)
+                except ValueError:
+                    self.damaged += 1
         return None
 
+    async def _pushed(self, updates: Any, wanted: Collection[str]) -> dict[ProductId, _Held]:
+        """Wait a moment for notifications, then take all there are, the newest a product."""
+        newest: dict[ProductId, _Held] = {}
+        timeout_s = _LOOK_EVERY_S / 4
+        while True:
+            message = await self._store.answer(
+                updates.get_message(ignore_subscribe_messages=True, timeout=timeout_s)
+            )
+            if message is None:
+                return newest
+            timeout_s = 0.0
+            for record in _records(message):
+                if record.get("product_id") in wanted:
+                    try:
+                        held = _Held(StoredTicker(record), is_shadow=False)
+                    except ValueError:
+                        self.damaged += 1
+                        continue
+                    newest[held.stored.ticker.product_id] = held
 
-def _life_of(stored: StoredTicker, feeds: Mapping[str, FeedLife]) -> FeedLife | None:
-    """Return the life to judge a pushed value by.
+    def _reading(self, look: _Look, held: _Held | None) -> Reading[Ticker] | None:
+        return self._judged(look, held) if held is not None else None
 
-    A value of a connection we have not heard of yet is its own proof of life: only the owner writes, and it has
-    just written. Of a known one the report counts; values of dead feeds are pushed too, to mend Redis.
+    def _judged(self, look: _Look, held: _Held) -> Reading[Ticker]:
+        feed = look.feeds.get(held.stored.feed)
+        return reading(held.stored, feed, look.now_ms, self._stale_after_s, is_shadow=held.is_shadow)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A value of Redis, and whether it is the hash itself or its shadow."""
+
+    stored: StoredTicker
+    is_shadow: bool
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Rises with every newer value of a product."""
+        return self.stored.epoch, self.stored.connection, self.stored.sequence
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one round trip has shown.
+
+    Attributes:
+        at: Monotonic time of it.
     """
-    life = feeds.get(stored.feed)
-    if life is None or (life.epoch, life.connection) < (stored.epoch, stored.connection):
-        return FeedLife("live", stored.connection, stored.epoch, stored.written_ms)
-    return life
+
+    feeds: Mapping[str, FeedLife]
+    held: Mapping[ProductId, _Held]
+    redis_ms: int
+    at: float
+
+    @property
+    def now_ms(self) -> int:
+        """The clock of Redis now, as far as ours keeps pace with it."""
+        return self.redis_ms + int((time.monotonic() - self.at) * 1000)
+
+    def knows(self, held: _Held) -> bool:
+        """Whether the connection of a pushed value is the one its feed reported."""
+        life = self.feeds.get(held.stored.feed)
+        return life is not None and (life.epoch, life.connection) == (held.stored.epoch, held.stored.connection)
 
 
 def _text(raw: object) -> dict[str, str]:
-    """Return a reply of HGETALL as text; an error reply (a key of another type) or bytes that are no text as {}."""
+    """Return a reply of HGETALL as text; a key of another type, or bytes that are no text, as {}."""
     if not isinstance(raw, dict):
         return {}
     try:

@@ -62,13 +62,24 @@ class StoredTicker:
         ticker: The values.
         feed: Feed id, a field of `stream:feeds`.
         connection: Which connection of that feed wrote it.
+        sequence: Of its frame, within that connection.
         epoch: Fencing epoch of its writer.
         received_ms: Clock of the ingester when the value reached it.
         written_ms: Clock of Redis at the last write; a value is also written to renew it.
         suspect: Between a sequence gap and its healing.
     """
 
-    __slots__ = ("connection", "epoch", "feed", "received_ms", "source", "suspect", "ticker", "written_ms")
+    __slots__ = (
+        "connection",
+        "epoch",
+        "feed",
+        "received_ms",
+        "sequence",
+        "source",
+        "suspect",
+        "ticker",
+        "written_ms",
+    )
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         """Parse hash fields.
@@ -79,6 +90,7 @@ class StoredTicker:
         try:
             self.feed = fields["feed"]
             self.connection = parse_count(fields["connection"])
+            self.sequence = parse_count(fields["sequence"])
             self.epoch = parse_count(fields["epoch"])
             self.received_ms = parse_count(fields["received_ms"])
             self.written_ms = parse_count(fields["written_ms"])

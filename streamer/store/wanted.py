@@ -55,6 +55,15 @@ class WantedSet:
             return 0
         return int(await self._store.answer(self._store.client.hdel(self._key, *product_ids)))
 
+    async def mend(self) -> bool:
+        """Remove the key if it is no hash, so not ours; return whether it was."""
+        client = self._store.client
+        kind = await self._store.answer(client.type(self._key))
+        foreign = kind not in (b"none", b"hash")
+        if foreign:
+            await self._store.answer(client.delete(self._key))
+        return foreign
+
     async def all(self) -> dict[ProductId, Want]:
         """Return the whole set. What is not a product id or not our JSON is left out: it is not ours."""
         raw = await self._store.answer(self._store.client.hgetall(self._key))

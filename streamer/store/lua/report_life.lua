@@ -2,7 +2,7 @@
 -- KEYS  stream:feeds, stream:status
 -- ARGV  epoch, shard, status_ttl_ms, status JSON without its closing brace,
 --       then three a feed: id, JSON without its closing brace, age of its last proof of life in ms ('' = none yet)
--- Reply now_ms, 1 if a newer owner has reported (then nothing was written)
+-- Reply now_ms, the epoch of a newer owner that has reported (then nothing was written), else 0
 -- Ages become times on the clock of Redis here, so that every host judges by one clock.
 
 local epoch, shard = tonumber(ARGV[1]), ARGV[2]
@@ -12,7 +12,8 @@ local now_ms = string.format('%.0f', now)
 
 local function epoch_of(json)
   local ok, entry = pcall(cjson.decode, json or '')
-  return ok and type(entry) == 'table' and tonumber(entry.epoch) or 0
+  local found = ok and type(entry) == 'table' and tonumber(entry.epoch) or 0
+  return found < 1e15 and found or 0  -- as in write_tickers: no clock reading has more than 15 digits
 end
 
 for _, key in ipairs(KEYS) do
@@ -23,10 +24,12 @@ end
 
 local ours = {}
 for i = 5, #ARGV, 3 do
-  if epoch_of(redis.call('HGET', KEYS[1], ARGV[i])) > epoch then return {now_ms, 1} end
+  local found = epoch_of(redis.call('HGET', KEYS[1], ARGV[i]))
+  if found > epoch then return {now_ms, string.format('%.0f', found)} end
   ours[ARGV[i]] = true
 end
-if epoch_of(redis.call('GET', KEYS[2])) > epoch then return {now_ms, 1} end
+local found = epoch_of(redis.call('GET', KEYS[2]))
+if found > epoch then return {now_ms, string.format('%.0f', found)} end
 
 for i = 5, #ARGV, 3 do
   local alive = 'null'
@@ -38,4 +41,4 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   if not ours[field] and field:sub(1, #shard + 1) == shard .. '.' then redis.call('HDEL', KEYS[1], field) end
 end
 redis.call('SET', KEYS[2], ARGV[4] .. ',"written_ms":' .. now_ms .. '}', 'PX', ARGV[3])
-return {now_ms, 0}
+return {now_ms, '0'}

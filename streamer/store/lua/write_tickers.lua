@@ -1,7 +1,8 @@
 -- Write the newest tickers of one flush: realtime hash, stale shadow, both TTLs, one notification.
 -- KEYS  realtime, stale, realtime, stale, ... one pair a record
 -- ARGV  epoch, ttl_ms, stale_ttl_ms, channel ('' = tell nobody), MessagePack list of field maps
--- Reply now_ms, written, older (refused: we hold something newer), fenced (refused: a newer owner wrote)
+-- Reply now_ms, written, older (refused: we hold something newer), fenced (refused: a newer owner wrote),
+--       the highest epoch found
 -- Everything of an update happens in here: a write left outside would slip past the fence.
 
 local epoch = tonumber(ARGV[1])
@@ -23,14 +24,18 @@ local function is_older(time, than)
   return s < than_s or (s == than_s and ns < than_ns)
 end
 
+-- Epochs are clock readings in ms: what has more than 15 digits is none, and doubles could not tell it apart.
 local function stored(key)
   local held = redis.pcall('HMGET', key, 'epoch', 'feed', 'connection', 'sequence', 'time')
-  if held.err or not held[1] or not tonumber(held[1]) then return nil end
+  if held.err or not held[1] or not string.match(held[1], '^%d+$') or #held[1] > 15 then return nil end
   return held
 end
 
+local highest = 0
+
 local function verdict(held, record)
   local held_epoch = tonumber(held[1])
+  highest = math.max(highest, held_epoch)
   if held_epoch ~= epoch then
     return held_epoch > epoch and 'fenced' or 'newer'
   end
@@ -66,4 +71,4 @@ end
 if channel ~= '' and #changed > 0 then
   redis.call('PUBLISH', channel, cmsgpack.pack(changed))
 end
-return {now_ms, count.newer, count.older, count.fenced}
+return {now_ms, count.newer, count.older, count.fenced, string.format('%.0f', highest)}

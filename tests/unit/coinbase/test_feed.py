@@ -182,7 +182,7 @@ async def test_gap_casts_doubt_and_asks_for_a_snapshot() -> None:
     async with running(exchange) as (feed, _, suspects):
         await until(lambda: bool(exchange.connections) and len(exchange.connections[0].sent) == 2)
         connection = exchange.connections[0]
-        connection.ticker("ETH-USD", "1")
+        connection.ticker("BTC-USD", "1")
         connection.ticker("ETH-USD", "2", skip=3)
         await until(lambda: len(connection.sent) == 4)
         assert suspects == [{BTC}]

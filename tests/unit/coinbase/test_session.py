@@ -135,14 +135,41 @@ def test_only_what_is_missing_is_sent_again() -> None:
 
 
 def test_acknowledgements_are_cumulative() -> None:
-    """Each ack adds to what is confirmed; a later, shorter one takes nothing back."""
+    """Each ack is the whole state of the connection, so one that comes before the others takes nothing away."""
     session = opened(BTC, ETH)
     sent(session, 0.0)
     session.control(ack())
     session.control(ack(BTC))
     session.control(ack(BTC, ETH))
-    session.control(ack(ETH))
     assert sent(session, RULES.data_timeout_s - 0.1) == []
+
+
+def test_subscription_that_the_exchange_drops_is_made_again() -> None:
+    """An ack without a confirmed product: heartbeats would go on and its frozen price look alive."""
+    session = streaming(BTC, ETH)
+    session.control(ack(ETH))
+    assert session.suspect == {BTC}
+    assert sent(session, 1.0) == [("subscribe", "ticker", [BTC])]
+
+
+def test_late_acknowledgement_of_nothing_new_changes_nothing() -> None:
+    """The same ack twice."""
+    session = streaming(BTC)
+    session.control(ack(BTC))
+    assert not session.suspect
+    assert sent(session, 1.0) == []
+
+
+def test_product_without_data_is_not_suspect_after_a_gap() -> None:
+    """There is no value to doubt; it is asked for once more, not every second for ever."""
+    session = opened(BTC)
+    sent(session, 0.0)
+    session.control(ack(BTC))
+    session.arrived(7, 1.0)
+    assert not session.suspect
+    assert sent(session, 1.0)
+    session.control(ack(BTC))
+    assert [at for at in range(2, 10) if sent(session, float(at))] == []
 
 
 def test_heartbeats_alone_are_sent_again() -> None:
@@ -337,14 +364,14 @@ def test_gap_is_healed_by_unsubscribe_and_subscribe() -> None:
 
 
 def test_healing_is_tried_at_most_once_in_its_time() -> None:
-    """A stream of gaps does not become a stream of subscriptions."""
+    """A stream of gaps does not become a stream of subscriptions: each try waits longer than the one before."""
     session = streaming(BTC)
     tries = []
     for tick in range(13):  # a gap every quarter of a second, for three seconds
         session.arrived(session.expected + 2, 1 + tick / 4)
         if sent(session, 1 + tick / 4):
             tries.append(1 + tick / 4)
-    assert tries == [1.0, 2.0, 3.0, 4.0]
+    assert tries == [1.0, 2.0, 4.0]
 
 
 def test_healing_goes_on_until_a_value_comes() -> None:

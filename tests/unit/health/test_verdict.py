@@ -198,11 +198,12 @@ def test_grave_reasons_come_first() -> None:
     assert verdict.reasons[1].startswith("FOO-USD")
 
 
-def test_stale_after_is_the_callers() -> None:
+def test_stale_after_is_the_ingesters() -> None:
     """The limit holds for the report and for the feeds alike."""
-    assert judge(status(), NOW, stale_after_ms=100).level == "down"
-    assert judge(status(written_ms=NOW), NOW, stale_after_ms=100).level == "down"
-    assert judge(status(written_ms=NOW - 9000, feeds=[feed(alive_ms=NOW - 9000)]), NOW, 10_000).level == "healthy"
+    assert judge(status(stale_after_ms=100), NOW).level == "down"
+    assert judge(status(stale_after_ms=100, written_ms=NOW), NOW).level == "down"
+    old = {"written_ms": NOW - 9000, "feeds": [feed(alive_ms=NOW - 9000)]}
+    assert judge(status(stale_after_ms=10_000, **old), NOW).level == "healthy"
 
 
 @pytest.mark.parametrize(

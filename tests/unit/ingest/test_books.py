@@ -272,12 +272,20 @@ def test_rewrite_of_some_leaves_the_rest() -> None:
     assert dict(book.updates) == {BTC: 1, ETH: 1}
 
 
-def test_rewrite_keeps_the_age_of_what_already_waits() -> None:
+def test_rewrite_of_some_keeps_the_age_of_what_already_waits() -> None:
     """A change that waits since 100 does not become younger."""
     book = TickerBook()
     book.apply(BTC, tick(1, received_s=100.0))
-    book.rewrite(None, 170.0)
+    book.rewrite([BTC], 170.0)
     assert book.oldest_dirty_s() == 100.0
+
+
+def test_rewrite_of_all_starts_the_wait_anew() -> None:
+    """It comes with a new epoch: what waited while another ingester owned the shard did not wait for us."""
+    book = TickerBook()
+    book.apply(BTC, tick(1, received_s=100.0))
+    book.rewrite(None, 170.0)
+    assert book.oldest_dirty_s() == 170.0
 
 
 def test_forget_drops_all_but_what_is_kept() -> None:

@@ -190,7 +190,14 @@ def test_proof_of_life_from_the_future_is_none(ahead_ms: int) -> None:
     """After a failover to a slower clock a dead feed must not stay realtime until that clock catches up."""
     now_ms = 1_795_187_100_000
     fields = {"product_id": "BTC-USD", "price": "1", "time": "2026-11-20T15:04:06Z", "source": "coinbase"}
-    stamps = {"feed": "f", "connection": "1", "epoch": "1", "received_ms": str(now_ms), "written_ms": str(now_ms)}
+    stamps = {
+        "feed": "f",
+        "connection": "1",
+        "sequence": "1",
+        "epoch": "1",
+        "received_ms": str(now_ms),
+        "written_ms": str(now_ms),
+    }
     stored = StoredTicker(fields | stamps)
     assert why_not_realtime(stored, FeedLife("live", 1, 1, now_ms + ahead_ms), now_ms) is not None
 
@@ -199,8 +206,20 @@ def test_rewriting_a_value_of_a_dead_feed_does_not_make_it_younger() -> None:
     """A value is also written into a Redis that came back empty; its age counts from when it was last known."""
     now_ms = 1_795_187_100_000
     fields = {"product_id": "BTC-USD", "price": "1", "time": "2026-11-20T15:04:06Z", "source": "coinbase"}
-    stamps = {"feed": "f", "connection": "1", "epoch": "1"}
+    stamps = {"feed": "f", "connection": "1", "sequence": "1", "epoch": "1"}
     times = {"received_ms": str(now_ms - 60_000), "written_ms": str(now_ms)}
     stored = StoredTicker(fields | stamps | times)
     assert reading(stored, None, now_ms).age_s == 60.0
     assert reading(stored, FeedLife("backoff", 1, 1, now_ms - 30_000), now_ms).age_s == 30.0
+
+
+def test_a_shadow_is_never_realtime() -> None:
+    """The hash of every streamed product is renewed; where only the shadow is left, nobody streams it any more."""
+    now_ms = 1_795_187_100_000
+    fields = {"product_id": "BTC-USD", "price": "1", "time": "2026-11-20T15:04:06Z", "source": "coinbase"}
+    stamps = {"feed": "f", "connection": "1", "sequence": "1", "epoch": "1"}
+    times = {"received_ms": str(now_ms), "written_ms": str(now_ms)}
+    life = FeedLife("live", 1, 1, now_ms)
+    found = reading(StoredTicker(fields | stamps | times), life, now_ms, is_shadow=True)
+    assert found.tier is Tier.STALE
+    assert "no longer streamed" in str(found.reason)
