@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,9 @@ class AsyncReader:
         look = await self._look(product_ids)
         return {product_id: self._reading(look, look.held.get(product_id)) for product_id in product_ids}
 
-    async def watch(self, product_ids: Collection[ProductId]) -> AsyncIterator[tuple[ProductId, Reading[Ticker]]]:
+    async def watch(
+        self, product_ids: Collection[ProductId]
+    ) -> AsyncGenerator[tuple[ProductId, Reading[Ticker]], None]:
         """Yield the current reading of each product, then every change as it is pushed.
 
         A change of tier is a change: a feed that dies shows within a second of its values going stale. A slow

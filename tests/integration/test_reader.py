@@ -128,7 +128,7 @@ async def test_watch_begins_with_the_present_and_follows(store: Store, writer: W
     assert str((await anext(watching))[1].value.price) == "100"
     await writer.write(BTC, "101")
     assert str((await anext(watching))[1].value.price) == "101"
-    await watching.aclose()  # type: ignore[attr-defined]
+    await watching.aclose()
 
 
 async def test_a_slow_watcher_gets_the_newest_state(store: Store, writer: Writer) -> None:
@@ -144,7 +144,7 @@ async def test_a_slow_watcher_gets_the_newest_state(store: Store, writer: Writer
             seen.append(int((await anext(watching))[1].value.price))
     assert seen == sorted(seen)
     assert len(seen) <= 3
-    await watching.aclose()  # type: ignore[attr-defined]
+    await watching.aclose()
 
 
 async def test_rewriting_a_dead_feeds_value_is_not_realtime_to_a_watcher(store: Store, writer: Writer) -> None:

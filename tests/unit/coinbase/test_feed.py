@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
@@ -223,3 +224,31 @@ async def test_proof_of_a_dead_connection_stays_known_until_the_next() -> None:
         assert proof_at is not None
         assert feed.facts(0).proof_at == proof_at
         assert feed.stamp.connection == 1
+
+
+async def test_late_frame_is_passed_over() -> None:
+    """An old value must not pass for the newer one that the gap has cost."""
+    exchange = FakeExchange()
+    async with running(exchange) as (feed, ticks, _):
+        await until(lambda: bool(exchange.connections) and len(exchange.connections[0].sent) == 2)
+        connection = exchange.connections[0]
+        connection.ticker("BTC-USD", "1")
+        connection.ticker("ETH-USD", "1", skip=1)
+        late = {"channel": "ticker", "timestamp": "2026-11-20T15:04:06.1Z", "sequence_num": 1}
+        events = [{"type": "update", "tickers": [{"type": "ticker", "product_id": "BTC-USD", "price": "2"}]}]
+        connection.on_message(msgspec.json.encode(late | {"events": events}))
+        assert [tick.fields.price for _, tick in ticks] == ["1"]
+        assert feed.facts(time.monotonic()).products.suspect == [BTC]
+
+
+async def test_news_of_a_feed_is_told() -> None:
+    """Readers know nothing of a connection's values until it is reported: that cannot wait for the next second."""
+    exchange = FakeExchange()
+    async with running(exchange) as (feed, _, _):
+        await until(lambda: bool(exchange.connections) and len(exchange.connections[0].sent) == 2)
+        told: list[FeedState] = []
+        feed._on_state = lambda: told.append(feed.state)
+        exchange.connections[0].ticker("BTC-USD", "1")
+        exchange.connections[0].ended.set_result("closed with 1000")
+        await until(lambda: len(told) == 2)
+        assert told == [FeedState.LIVE, FeedState.BACKOFF]

@@ -498,3 +498,20 @@ def test_time_outside_the_calendar_is_refused(timestamp: str) -> None:
     decoder = Decoder()
     assert decoder.tickers(decoder.decode(json.dumps(frame).encode())) == []
     assert decoder.rejected_tickers == 1
+
+
+@pytest.mark.parametrize("number", ["-1", "100000000000000000000000", "9007199254740993"])
+def test_sequence_beyond_reason_is_none(number: str) -> None:
+    """Redis' Lua and JSON readers cannot count so far; it once ended the ingester at its report."""
+    payload = b'{"channel":"ticker","sequence_num":' + number.encode() + b',"events":[]}'
+    assert Decoder().decode(payload).sequence_num is None
+
+
+def test_frame_from_the_future_is_refused() -> None:
+    """Taken once, it would make every later value of its product look old."""
+    decoder = Decoder()
+    decoder.latest_date = "2026-11-21"
+    kept_today = kept(decoder, frame(ticker(), timestamp="2026-11-21T00:00:00Z"))
+    kept_later = kept(decoder, frame(ticker(), timestamp="2026-11-22T00:00:00Z"))
+    assert (kept_today, kept_later) == ([BTC], [])
+    assert decoder.rejected_tickers == 1
