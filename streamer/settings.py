@@ -52,8 +52,8 @@ class Settings(BaseSettings):
     silence_s: float = Field(default=3.5, ge=1.5, le=60, description="s without a frame in order: reconnect")
     stale_after_s: float = Field(default=5.0, ge=1, le=300, description="s without proof of life: not realtime")
     key_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9:_.-]*$", description="put before every Redis key")
-    shard: str = Field(default="default", pattern=r"^[a-z0-9-]{1,32}$", description="group of products to own")
-    lease_s: float = Field(default=3.0, ge=1, le=60, description="s after which another ingester takes over")
+    # The holder renews it once a second and stops by itself at 80 %: below 2.5 s one late beat would end it.
+    lease_s: float = Field(default=3.0, ge=2.5, le=60, description="s after which another ingester takes over")
     log_level: str = Field(default="info", pattern=r"(?i)^(debug|info|warning|error)$", description="log level")
     api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("COINBASE_API_KEY", "api_key"), description="key name"
@@ -105,8 +105,16 @@ class Settings(BaseSettings):
     @classmethod
     def _rest_base(cls, value: str) -> str:
         # The rules of the other URLs: encrypted, or this machine; no password in it.
+        if "@" in value:
+            return check_ws_url("rest_url", value)  # always refuses it, and knows how without repeating it
         scheme, _, rest = value.partition("://")
-        check_ws_url("rest_url", {"https": "wss", "http": "ws"}.get(scheme.lower(), "?") + "://" + rest)
+        try:
+            if "?" in value:
+                raise ConfigError("rest_url", value, "paths are put after it")
+            check_ws_url("rest_url", {"https": "wss", "http": "ws"}.get(scheme.lower(), "?") + "://" + rest)
+        except ConfigError as exc:
+            rule = "expected https://host[:port], or http:// on loopback"
+            raise ConfigError("rest_url", value, rule) from exc
         return value.rstrip("/")
 
     @property

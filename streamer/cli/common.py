@@ -7,13 +7,18 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from streamer.cli.plain import plain
 from streamer.errors import ConfigError, StreamerError
 from streamer.store.address import check_redis_url, find_redis_url
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_CANNOT_TELL = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -22,10 +27,10 @@ def run(main: Callable[[], int]) -> int:
     try:
         return main()
     except ConfigError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return EXIT_USAGE
     except StreamerError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        complain(exc)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -33,6 +38,18 @@ def run(main: Callable[[], int]) -> int:
         # Whoever read us has gone (head, less). Point stdout elsewhere, or the interpreter complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+
+
+def complain(exc: StreamerError) -> None:
+    """Say on stderr, on one line, what went wrong."""
+    print(f"error: {plain(str(exc))}", file=sys.stderr)
+
+
+def words(text: str, style: str = "") -> Text:
+    """Return text from outside for rich to print: as it stands, neither markup nor emoji codes nor controls."""
+    from rich.text import Text  # not every command prints with rich
+
+    return Text(plain(text), style=style)
 
 
 def run_async(main: Coroutine[Any, Any, int]) -> int:

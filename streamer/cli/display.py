@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streamer.cli.plain import plain
 from streamer.ingest.supervisor import Supervisor, Vitals
 from streamer.model import ProductId, Source, Tick
 
@@ -109,10 +110,10 @@ class Progress:
         if vitals.lag_s > 1:
             text.append(f", {vitals.lag_s:.0f} s behind", style="red")
         if vitals.redis_why is not None:
-            text.append(f"\nRedis is away: {vitals.redis_why}", style="bold red")
+            text.append(f"\nRedis is away: {plain(vitals.redis_why)}", style="bold red")
         for facts in vitals.feeds:
             if facts.why:
-                text.append(f"\n{facts.id} {facts.state.value}: {facts.why}", style="red")
+                text.append(f"\n{facts.id} {facts.state.value}: {plain(facts.why)}", style="red")
         return text
 
     def _updates_per_s(self, product_id: ProductId) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import json
 import os
 import stat
@@ -22,8 +23,9 @@ import orjson
 from rich.console import Console
 
 from streamer import settings
-from streamer.cli.common import EXIT_FAILED, add_redis_option, redis_url, run_async
+from streamer.cli.common import EXIT_FAILED, add_redis_option, redis_url, run_async, words
 from streamer.cli.exchange import reach
+from streamer.cli.plain import plain
 from streamer.coinbase.transport import explain, is_loopback, tls_context
 from streamer.errors import StreamerError
 from streamer.settings import Settings
@@ -48,6 +50,11 @@ class Finding:
     name: str
     text: str
     todo: str = ""
+
+    def __post_init__(self) -> None:
+        # Servers, paths and clocks are quoted in it, whatever they say.
+        object.__setattr__(self, "text", plain(self.text))
+        object.__setattr__(self, "todo", plain(self.todo))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,11 +93,10 @@ def _print(findings: list[Finding]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
     for finding in findings:
-        console.print(
-            f"[{styles[finding.level]}]{finding.level:<8}[/]{finding.name:<12}{finding.text}", markup=True
-        )
+        line = words(f"{finding.level:<8}", styles[finding.level])
+        console.print(line.append_text(words(f"{finding.name:<12}{finding.text}")))
         if finding.todo:
-            console.print(f"{'':<20}→ {finding.todo}", markup=False)
+            console.print(words(f"{'':<20}→ {finding.todo}"))
 
 
 async def _versions() -> list[Finding]:
@@ -170,7 +176,7 @@ async def _rest_clock(config: Settings) -> list[Finding]:
         body = await asyncio.to_thread(_get, url, config.ca_file)
         middle = (before + time.time()) / 2
         skew_s = int(json.loads(body)["epochMillis"]) / 1000 - middle
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, OverflowError) as exc:
         return [
             Finding("problem", "clock", f"{url} gives no time: {explain(exc)}", "see the exchange's line above")
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -15,14 +15,19 @@ import structlog
 
 from streamer.coinbase.transport import explain, tls_context
 from streamer.errors import StreamerError
-from streamer.model import Source
+from streamer.model import ProductId, Source
 from streamer.settings import WS_URL, Settings
+from streamer.simulator.market import canonical, demo_products
+from streamer.store.redis_server import child_environment
 
 log = structlog.get_logger("streamer")
 
 _REACH_TIMEOUT_S = 3.0
 _SIMULATOR_START_S = 15.0
 _STOP_S = 1.0
+_DEMO_PRODUCTS = 20
+_TICKS_PER_PRODUCT_S = 5
+_MAX_ADDRESS_BYTES = 1 << 20  # the line that tells the addresses tells the products too
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +41,33 @@ class Exchange:
 
 async def reach(url: str, ca_file: str | None = None) -> str | None:
     """Return None where a connection (with TLS for wss) to `url` can be opened within 3 s, else why not."""
-    parts = urlsplit(url)
     tls = tls_context(url, ca_file)
     try:
+        parts = urlsplit(url)
         async with asyncio.timeout(_REACH_TIMEOUT_S):
             _, writer = await asyncio.open_connection(parts.hostname, parts.port or (443 if tls else 80), ssl=tls)
     except TimeoutError:
         return f"no answer within {_REACH_TIMEOUT_S:g} s"
-    except OSError as exc:
+    except (OSError, ValueError) as exc:  # ValueError: a host name that cannot be one, told by its encoding
         return explain(exc)
     writer.transport.abort()
     return None
 
 
 @asynccontextmanager
-async def exchange(settings: Settings, *, embedded: bool) -> AsyncIterator[Exchange]:
+async def exchange(
+    settings: Settings, *, products: Collection[ProductId], embedded: bool
+) -> AsyncIterator[Exchange]:
     """Yield the exchange to stream from; a simulator started for it ends with it.
 
     `auto` falls back to the simulator only on an embedded Redis: simulated prices never reach a Redis given by
     URL unless the simulator was asked for by name.
+
+    Args:
+        settings: Which exchange, and the products that are streamed by default.
+        products: What the command asks for: a simulator knows these, those of the settings and some well-known
+            ones, and no others.
+        embedded: Whether Redis is our own.
 
     Raises:
         StreamerError: The simulator does not start.
@@ -67,21 +80,32 @@ async def exchange(settings: Settings, *, embedded: bool) -> AsyncIterator[Excha
             log.warning("exchange.unreachable", url=settings.ws_url, why=why)
         name = "simulator" if why is not None and embedded and not given_url else "coinbase"
     if name == "simulator" and not given_url:
-        async with _simulator(settings) as url:
+        async with _simulator(simulated_products([*settings.products, *products])) as url:
             yield Exchange(url, Source.SIMULATOR, "simulator")
     else:
         source = Source.SIMULATOR if name == "simulator" else Source.COINBASE
         yield Exchange(settings.ws_url, source, urlsplit(settings.ws_url).netloc)
 
 
+def simulated_products(asked: Iterable[str]) -> list[str]:
+    """Return what the simulator is to know: well-known products and those asked for, under their own books' ids."""
+    return list(dict.fromkeys([*demo_products(_DEMO_PRODUCTS), *map(canonical, asked)]))
+
+
 @asynccontextmanager
-async def _simulator(settings: Settings) -> AsyncIterator[str]:
+async def _simulator(products: Collection[str]) -> AsyncIterator[str]:
     """Run the simulator as a child process, so that it is as far from us as an exchange is."""
     command = [sys.executable, "-m", "streamer.simulator", "--port", "0", "--user-port", "0", "--die-with-parent"]
-    if len(settings.products):
-        command += ["--products", ",".join(settings.products)]
+    command += ["--products", ",".join(products), "--rate", str(_TICKS_PER_PRODUCT_S * len(products))]
     # Its own session: Ctrl-C in the terminal goes to us, and we end it when the feeds have let go.
-    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, start_new_session=True)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        env=child_environment(),
+        start_new_session=True,
+        limit=_MAX_ADDRESS_BYTES,
+    )
     try:
         yield await _address(process)
     finally:
@@ -94,7 +118,7 @@ async def _address(process: Process) -> str:
         async with asyncio.timeout(_SIMULATOR_START_S):
             line = await process.stdout.readline()
         return str(orjson.loads(line)["url"])
-    except (TimeoutError, orjson.JSONDecodeError, KeyError, TypeError) as exc:
+    except (TimeoutError, ValueError, KeyError, TypeError) as exc:  # ValueError: no JSON, or no end of a line
         raise StreamerError("the simulator did not start; try it by itself: streamer simulate") from exc
 
 

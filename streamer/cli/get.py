@@ -13,8 +13,17 @@ from rich.console import Console
 from rich.table import Table
 
 from streamer import settings
-from streamer.cli.common import EXIT_FAILED, add_redis_option, need_redis_url, run_async
-from streamer.errors import StoreUnavailable
+from streamer.cli.common import (
+    EXIT_CANNOT_TELL,
+    EXIT_FAILED,
+    add_redis_option,
+    complain,
+    need_redis_url,
+    run_async,
+    words,
+)
+from streamer.cli.plain import plain
+from streamer.errors import ConfigError, StoreUnavailable, StreamerError
 from streamer.model import ProductId, Reading, Ticker, Tier, parse_product_id
 from streamer.reader.reader import AsyncReader
 from streamer.store.connect import Store
@@ -26,13 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("products", metavar="PRODUCT_ID", nargs="+", help="such as BTC-USD")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_redis_option(parser)
-    parser.epilog = "exit status: 0 every product has a price, 1 some have none, 2 bad input"
+    parser.epilog = (
+        "exit status: 0 every product has a price, 1 some have none, 2 bad input, 3 cannot tell: no Redis"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     products = [parse_product_id(text) for text in arguments.products]
-    return run_async(_get(products, need_redis_url(arguments.redis_url), as_lines=arguments.json))
+    try:
+        return run_async(_get(products, need_redis_url(arguments.redis_url), as_lines=arguments.json))
+    except ConfigError:
+        raise
+    except StreamerError as exc:  # an outage is no miss, to a script neither
+        complain(exc)
+        return EXIT_CANNOT_TELL
 
 
 async def _get(products: list[ProductId], url: str, *, as_lines: bool) -> int:
@@ -91,13 +108,13 @@ def _print(readings: Mapping[ProductId, Reading[Ticker] | None]) -> None:
             str(ticker.price),
             str(ticker.best_bid) if ticker.best_bid is not None else "",
             str(ticker.best_ask) if ticker.best_ask is not None else "",
-            f"[green]{reading.tier}[/]" if live else f"[red]{reading.tier}[/]",
+            words(reading.tier, "green" if live else "red"),
             f"{reading.age_s:.1f} s",
             f"{reading.value_age_s:.1f} s",
-            reading.source,
+            words(reading.source),
         )
         if reading.reason:
             notes.append(f"{product_id}: {reading.reason}")
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     for note in notes:
-        print(note, file=sys.stderr)
+        print(plain(note), file=sys.stderr)

@@ -7,9 +7,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from rich.console import Console
@@ -93,26 +94,28 @@ def _parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True, slots=True)
 class _Redis:
+    """Where to write.
+
+    Attributes:
+        supervise: Runs the embedded server again whenever it dies, until cancelled; None where it is not ours.
+    """
+
     url: str
     shown: str
-    embedded: bool
+    supervise: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
 @asynccontextmanager
 async def _redis(url: str | None) -> AsyncIterator[_Redis]:
     """Yield the Redis to write to: the one given, else an embedded one that lives as long as this block."""
     if url is not None:
-        yield _Redis(url, hide_password(url), embedded=False)
+        yield _Redis(url, hide_password(url))
         return
     async with EmbeddedRedis(state_dir(os.environ)) as server:
         if server.warning:
             log.warning("redis.embedded", note=server.warning)
-        watch = asyncio.create_task(server.supervise(_embedded_event), name="embedded-redis")
-        try:
-            yield _Redis(server.url, f"embedded Redis {server.version}, port {server.port}", embedded=True)
-        finally:
-            watch.cancel()
-            await asyncio.wait([watch])
+        shown = f"embedded Redis {server.version}, port {server.port}"
+        yield _Redis(server.url, shown, lambda: server.supervise(_embedded_event))
 
 
 def _embedded_event(event: ChildEvent) -> None:
@@ -123,7 +126,10 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _redis(url) as redis, exchange(config, embedded=redis.embedded) as market:
+    async with (
+        _redis(url) as redis,
+        exchange(config, products=products, embedded=redis.supervise is not None) as market,
+    ):
         store = Store(redis.url)
         supervisor = Supervisor(
             config,
@@ -137,7 +143,7 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
             log.warning("exchange.simulated", note="SIMULATED PRICES, not a market; source=simulator in every hash")
         log.info("stream.starting", exchange=market.name, redis=redis.shown, products=len(products) or "as wanted")
         try:
-            await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), stop)
+            await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), redis, stop)
         finally:
             with suppress(StoreUnavailable):
                 await store.close()
@@ -145,10 +151,13 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
     return 0
 
 
-async def _until_stopped(supervisor: Supervisor, progress: Progress, stop: asyncio.Event) -> None:
+async def _until_stopped(supervisor: Supervisor, progress: Progress, redis: _Redis, stop: asyncio.Event) -> None:
     console = Console()
     show = progress.show_forever(console) if console.is_terminal else progress.log_forever()
     async with asyncio.TaskGroup() as tasks:
-        shown = tasks.create_task(show, name="progress")
+        children = [tasks.create_task(show, name="progress")]
+        if redis.supervise is not None:
+            children.append(tasks.create_task(redis.supervise(), name="embedded-redis"))
         await supervisor.run(stop)
-        shown.cancel()
+        for child in children:
+            child.cancel()

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+from streamer.cli.plain import plain
 from streamer.errors import StreamerError
 from streamer.health.probe import ProbeFailed, probe
 from streamer.health.verdict import Verdict, feed_alive, judge, summary
@@ -95,7 +96,7 @@ def _why_no_url() -> str:
 def _unknown(why: str, *, as_json: bool) -> str:
     if as_json:
         return json.dumps({"level": "unknown", "reasons": [why], "age_ms": None, "status": None})
-    return _painted("cannot tell", "unknown") + ": " + _plain(why)
+    return _painted("cannot tell", "unknown") + ": " + plain(why)
 
 
 def _as_json(verdict: Verdict, status: Mapping[str, Any] | None, now_ms: int) -> str:
@@ -105,9 +106,9 @@ def _as_json(verdict: Verdict, status: Mapping[str, Any] | None, now_ms: int) ->
 
 
 def _as_text(verdict: Verdict, status: Mapping[str, Any] | None, now_ms: int) -> str:
-    line = _plain(summary(status, verdict, now_ms))
+    line = plain(summary(status, verdict, now_ms))
     lines = [_painted(verdict.level, verdict.level) + line[len(verdict.level) :]]
-    lines += [f"  - {_plain(reason)}" for reason in verdict.reasons]
+    lines += [f"  - {plain(reason)}" for reason in verdict.reasons]
     if status is not None and status["feeds"]:
         lines += ["", *_feed_table(status["feeds"], now_ms)]
     return "\n".join(lines)
@@ -120,15 +121,10 @@ def _feed_table(feeds: Sequence[Mapping[str, Any]], now_ms: int) -> list[str]:
         heard = "never" if alive_ms is None else f"{max(0, now_ms - alive_ms) / 1000:.1f} s ago"
         state = feed["state"] if feed["state"] != "live" or feed_alive(feed, now_ms) else "silent"
         cells = (feed["id"], state, heard, feed["products"], feed["gaps"], feed["reconnects"])
-        rows.append([_plain(str(cell)) for cell in cells])
+        rows.append([plain(str(cell)) for cell in cells])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
     return ["  ".join(row).rstrip() for row in padded]
-
-
-def _plain(text: str) -> str:
-    """Words from outside must not steer the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _painted(text: str, level: str) -> str:

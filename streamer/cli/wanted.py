@@ -8,10 +8,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
-import orjson
 
 from streamer import settings
 from streamer.cli.common import add_redis_option, need_redis_url, run_async
+from streamer.cli.plain import plain
 from streamer.errors import ConfigError, StoreUnavailable
 from streamer.model import ProductId, parse_product_id
 from streamer.store.connect import Store
@@ -57,10 +57,18 @@ async def _run(action: str, products: list[ProductId], url: str, as_json: bool) 
 async def _list(wanted: WantedSet, as_json: bool) -> None:
     held = dict(sorted((await wanted.all()).items()))
     if as_json:
-        print(orjson.dumps(msgspec.to_builtins(held), option=orjson.OPT_INDENT_2).decode())
+        # Not orjson: it takes no number beyond 64 bits, and whoever can write to Redis can write one.
+        print(msgspec.json.format(msgspec.json.encode(held)).decode())
         return
     for product_id, want in held.items():
-        asked = datetime.fromtimestamp(want.asked_ms / 1000, UTC)
-        print(f"{product_id:<16} {'pinned' if want.pinned else 'on demand':<10} by {want.by}, {asked:%F %T} UTC")
+        why = "pinned" if want.pinned else "on demand"
+        print(f"{product_id:<16} {why:<10} by {plain(want.by)}, {_when(want.asked_ms)}")
     if not held:
         print("no products wanted; add some: streamer wanted add BTC-USD", file=sys.stderr)
+
+
+def _when(unix_ms: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%F %T} UTC"
+    except (OverflowError, ValueError, OSError):  # whoever can write to Redis can write any number
+        return "at no time a calendar has"

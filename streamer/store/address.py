@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 6379
 STATE_FILE = "redis.json"
 LAST_STATE_FILE = "redis.last.json"
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+OPTIONS = ("db", "username", "password", *TLS_OPTIONS)
+"""What may follow the '?' of a Redis URL. redis-py would take each further argument of its connections, also those
+that undo our deadlines (`socket_timeout`), and fail on the rest only when it connects."""
+_YES_OR_NO = ("true", "false", "yes", "no", "1", "0")
 _ENCODE_RULE = "write / ? # @ and % of a user name or password percent-encoded (%2F %3F %23 %40 %25)"
 
 
@@ -33,7 +38,7 @@ class RedisAddress:
         username: ACL user, or None for the default user.
         password: In clear, or None.
         db: Database number.
-        options: The query parameters, decoded, such as `ssl_ca_certs`.
+        options: The query parameters, decoded; only those of `OPTIONS`.
     """
 
     __slots__ = ("db", "host", "options", "password", "path", "port", "scheme", "username")
@@ -208,15 +213,16 @@ def hide_password(url: str) -> str:
 
 
 def _hide_pair(pair: str) -> str:
+    # A name we do not know may be a password's with a slip in it.
     name, equals, _ = pair.partition("=")
-    return f"{name}{equals}***" if equals and name.lower().endswith("password") else pair
+    return pair if not equals or (name in OPTIONS and name != "password") else f"{name}{equals}***"
 
 
 def check_redis_url(url: str, name: str = "REDIS_URL") -> RedisAddress:
     """Take a Redis URL apart, by the rules of redis-py but without its silent guesses.
 
     Args:
-        url: redis://, rediss:// or unix://.
+        url: redis://, rediss:// or unix://; options after '?' are those of `OPTIONS`, each once and with a value.
         name: The setting or option it came from, for the message.
 
     Raises:
@@ -236,7 +242,9 @@ def check_redis_url(url: str, name: str = "REDIS_URL") -> RedisAddress:
     if "#" in url or ("@" in path + query and "@" not in authority and scheme != "unix"):
         raise broken(_ENCODE_RULE)
     userinfo, at, place = authority.rpartition("@")
-    options = _parse_query(query)
+    options, rule = _parse_query(query, scheme)
+    if rule:
+        raise broken(rule)
     if scheme == "unix":
         if place or not path:
             raise broken("expected an absolute path: unix:///path/to/socket")
@@ -262,7 +270,7 @@ def _split_place(place: str) -> tuple[str, int, str | None]:
     """Split host and port; the third is the rule broken, or None."""
     if place.startswith("["):
         host, closed, tail = place[1:].partition("]")
-        if not closed or not host or (tail and not tail.startswith(":")):
+        if not closed or not _is_ipv6(host) or (tail and not tail.startswith(":")):
             return "", 0, "an IPv6 address stands in brackets: redis://[::1]:6379"
         port = tail[1:]
     else:
@@ -274,9 +282,34 @@ def _split_place(place: str) -> tuple[str, int, str | None]:
     return _unquote(host) or "localhost", int(port or DEFAULT_PORT), None
 
 
-def _parse_query(query: str) -> dict[str, str]:
-    pairs = (pair.partition("=") for pair in query.split("&") if pair)
-    return {_unquote(key): _unquote(value.replace("+", " ")) for key, _, value in pairs}
+def _is_ipv6(host: str) -> bool:
+    import socket  # only where a URL has brackets
+
+    try:
+        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _parse_query(query: str, scheme: str) -> tuple[dict[str, str], str | None]:
+    """Return the options; the second is the rule broken, or None."""
+    options: dict[str, str] = {}
+    for pair in query.split("&") if query else ():
+        key, _, value = pair.partition("=")
+        name, text = _unquote(key.replace("+", " ")), _unquote(value.replace("+", " "))
+        if name not in OPTIONS:
+            return {}, f"option {name!r} is not known here; known are {', '.join(OPTIONS)}"
+        if name in options:
+            return {}, f"option {name!r} is given twice"
+        if not text:
+            return {}, f"option {name!r} has no value"
+        if name in TLS_OPTIONS and scheme != "rediss":
+            return {}, f"option {name!r} is about TLS, and TLS is spoken with rediss:// only"
+        if name == "ssl_check_hostname" and text.lower() not in _YES_OR_NO:
+            return {}, f"option {name!r} is true or false"
+        options[name] = text
+    return options, None
 
 
 def _unquote(text: str) -> str:

@@ -56,7 +56,7 @@ class Store:
             # cancellation that arrives as the write completes: the task then never ends.
             socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
-            socket_keepalive=True,
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         )
 
     @property

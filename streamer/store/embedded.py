@@ -110,11 +110,14 @@ class EmbeddedRedis:
         await self.stop()
 
     async def stop(self) -> None:
-        """Let the server save its data and end, kill it after 2 s, and give the folder free. Harmless twice."""
+        """Let the server save its data and end, and give the folder free. Harmless twice.
+
+        It is killed where it has not ended after 2 s, or, frozen, answers nothing for 0.5 s.
+        """
         self._stopping = True
         try:
             if self._process is not None and self._process.returncode is None:
-                await redis_server.end(self._process)
+                await redis_server.end(self._process, self.port)
             if self._lock_fd >= 0:
                 address.retire_state(str(self._folder))
         finally:
@@ -147,10 +150,16 @@ class EmbeddedRedis:
                 except (EmbeddedRedisError, OSError) as exc:
                     report(ChildEvent("failed", None, str(exc)))
                     if isinstance(exc, _NotStarted):
-                        self._mended(exc.log)
+                        self._mend(exc.log, report)
                     continue
                 report(ChildEvent("restarted", self.pid, f"answers again on port {self.port}"))
                 break
+
+    def _mend(self, log: str, report: Callable[[ChildEvent], None]) -> None:
+        try:
+            self._mended(log)
+        except OSError as exc:  # a full or read-only disk: it may have room at the next try
+            report(ChildEvent("failed", None, f"the unreadable data cannot be put aside: {exc}"))
 
     async def _take_lock(self) -> int:
         """Lock the folder for this process and, by inheritance, for its server: one server per data file."""

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +28,7 @@ HOST = "127.0.0.1"
 LOG_FILE = "redis.log"
 DUMP_FILE = "dump.rdb"
 STOP_DEADLINE_S = 2.0
+FROZEN_AFTER_S = 0.5  # after the 1 s of a farewell to the same server, and a promise of 2 s for everything
 _ANSWER_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _NO_BINARY = (
@@ -112,7 +114,7 @@ async def spawn(binary: str, folder: Path, port: int, password: str, lock_fd: in
             stdin=read_end,
             stdout=log_fd,
             stderr=log_fd,
-            env=_environment(),
+            env=child_environment(),
             start_new_session=True,  # Ctrl-C is for us: the server must outlive the last flush
             pass_fds=(lock_fd,),
             preexec_fn=_die_with_parent(),
@@ -148,10 +150,10 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _environment() -> dict[str, str]:
-    """What the server needs to load and to write its log; our API keys are not among it."""
-    kept = ("PATH", "TZ", "TMPDIR", "LANG", "LC_ALL")
-    loader = ("LD_", "DYLD_")
+def child_environment() -> dict[str, str]:
+    """Return what a child process of ours needs to load and to write its log; our API keys are not among it."""
+    kept = ("PATH", "HOME", "TZ", "TMPDIR", "LANG", "LC_ALL")
+    loader = ("LD_", "DYLD_", "PYTHON")
     return {name: value for name, value in os.environ.items() if name in kept or name.startswith(loader)}
 
 
@@ -174,15 +176,20 @@ def _die_with_parent() -> Callable[[], None] | None:
     return arm
 
 
-async def end(process: Process, within_s: float = STOP_DEADLINE_S) -> None:
-    """Ask the server to save and end; kill it where it has not ended in time."""
-    process.terminate()
-    try:
-        async with asyncio.timeout(within_s):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+async def end(process: Process, port: int) -> None:
+    """Ask the server to save and end; kill it where it has not ended within 2 s, or does not answer within 0.5 s.
+
+    Whether it lives is asked before it is told to end: while it saves it answers no one.
+    """
+    with suppress(ProcessLookupError):  # it may end by itself at any time
+        if await converse(port, "PING", within_s=FROZEN_AFTER_S):
+            process.terminate()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_DEADLINE_S):
+                    await process.wait()
+        if process.returncode is None:
+            process.kill()
+    await process.wait()
 
 
 async def server_info(port: int, password: str) -> dict[str, str] | None:
@@ -194,11 +201,11 @@ async def server_info(port: int, password: str) -> dict[str, str] | None:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
-async def converse(port: int, *commands: str) -> bytes:
-    """Send inline commands, then QUIT, and return all that was answered; b"" where nobody answers."""
+async def converse(port: int, *commands: str, within_s: float = _ANSWER_S) -> bytes:
+    """Send inline commands, then QUIT, and return all that was answered; b"" where nobody answers in time."""
     writer = None
     try:
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(within_s):
             reader, writer = await asyncio.open_connection(HOST, port)
             writer.write("".join(f"{command}\r\n" for command in (*commands, "QUIT")).encode())
             return await reader.read(-1)
@@ -230,9 +237,12 @@ def free_port() -> int:
 
 def ending(code: int) -> str:
     """Say in words how a process with this return code ended."""
-    if code < 0:
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
         return f"ended by {signal.Signals(-code).name}"
-    return f"ended with status {code}"
+    except ValueError:  # most realtime signals have no name
+        return f"ended by signal {-code}"
 
 
 def log_tail(log: Path, start: int) -> str:

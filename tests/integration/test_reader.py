@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,3 +169,11 @@ async def test_watch_says_when_redis_goes(store: Store, writer: Writer, redis: R
     with redis.frozen(), pytest.raises(StoreUnavailable):
         async with asyncio.timeout(4):
             await anext(watching)
+
+
+async def test_a_unix_socket_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
+    """Such a connection takes no keepalive; asking for one was a TypeError."""
+    store = Store(f"unix://{tmp_path}/none.sock")
+    with pytest.raises(StoreUnavailable):
+        await store.answer(store.client.ping())
+    await store.close()

@@ -48,7 +48,7 @@ def test_defaults() -> None:
     assert defaults.ws_user_url == "wss://advanced-trade-ws-user.coinbase.com"
     assert defaults.rest_url == "https://api.coinbase.com"
     assert (defaults.silence_s, defaults.stale_after_s, defaults.lease_s) == (3.5, 5.0, 3.0)
-    assert (defaults.products_per_connection, defaults.key_prefix, defaults.shard) == (100, "", "default")
+    assert (defaults.products_per_connection, defaults.key_prefix) == (100, "")
     assert (defaults.ca_file, defaults.api_key, defaults.api_secret, defaults.key_file) == (None,) * 4
 
 
@@ -69,7 +69,6 @@ def test_defaults() -> None:
         ("silence_s", "2.5", 2.5),
         ("stale_after_s", "10", 10.0),
         ("key_prefix", "test:", "test:"),
-        ("shard", "east-1", "east-1"),
         ("lease_s", "5", 5.0),
         ("log_level", "DEBUG", "DEBUG"),
         ("key_file", "/etc/key.json", "/etc/key.json"),
@@ -122,6 +121,11 @@ def test_env_file_is_read_after_the_environment(monkeypatch: pytest.MonkeyPatch,
     assert (loaded.silence_s, loaded.lease_s) == (2.5, 7.0)
 
 
+def test_nothing_is_set_that_nothing_reads() -> None:
+    """All products are one shard: a setting for it would promise a partition that does not exist."""
+    assert "STREAMER_SHARD" not in describe()
+
+
 def test_settings_are_frozen() -> None:
     """Read once at start, never changed."""
     with pytest.raises(ValidationError):
@@ -149,11 +153,9 @@ BAD = [
     ("silence_s", "nan", "less than or equal to 60"),
     ("stale_after_s", "inf", "less than or equal to 300"),
     ("stale_after_s", "-5", "greater than or equal to 1"),
-    ("lease_s", "0.5", "greater than or equal to 1"),
+    ("lease_s", "2.4", "greater than or equal to 2.5"),  # the beat is 1 s: it would expire at one late beat
     ("key_prefix", "a b", "match pattern"),
     ("key_prefix", "{x}", "match pattern"),
-    ("shard", "East", "match pattern"),
-    ("shard", "", "match pattern"),
     ("log_level", "loud", "match pattern"),
 ]
 
@@ -200,6 +202,30 @@ def test_bad_url_is_refused_at_start(monkeypatch: pytest.MonkeyPatch, name: str,
     assert caught.value.value == url
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://x.y",
+        "wss://example.com",
+        "http://example.com",
+        "https://",
+        "https://bad host",
+        "https://a..b",
+        "https://h/#x",
+        "https://h?x=1",
+        "https://h:99999",
+    ],
+)
+def test_bad_rest_url_is_shown_with_its_own_rule(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The value as it was given, and what a REST URL is: no word of WebSockets."""
+    monkeypatch.setenv("STREAMER_REST_URL", url)
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert (caught.value.name, caught.value.value) == ("STREAMER_REST_URL", url)
+    assert caught.value.rule == "expected https://host[:port], or http:// on loopback"
+
+
 # -- what is never shown ----------------------------------------------------------------------------------------
 
 
@@ -241,6 +267,15 @@ def test_password_in_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
     """A WebSocket URL with a password is refused without repeating it."""
     monkeypatch.setenv("STREAMER_WS_URL", f"wss://user:{SECRET}@example.com")
     with pytest.raises(ConfigError) as caught:
+        load()
+    assert SECRET not in everything_said(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["https", "ftp"])
+def test_password_in_a_rest_url_is_not_shown(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """Nor in one whose scheme is wrong too."""
+    monkeypatch.setenv("STREAMER_REST_URL", f"{scheme}://user:{SECRET}@example.com")
+    with pytest.raises(ConfigError, match="leave it out") as caught:
         load()
     assert SECRET not in everything_said(caught.value)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
+from pathlib import Path
 
+import orjson
 import pytest
 
-from streamer.coinbase.transport import check_ws_url, choose, connect_websockets, refused, tls_context
+from streamer.coinbase.transport import check_ws_url, choose, connect_websockets, explain, refused, tls_context
 from streamer.errors import ConfigError, ConnectRefused
 
 GOOD = [
@@ -21,6 +24,8 @@ GOOD = [
     "ws://127.9.8.7",
     "ws://[::1]",
     "ws://[::1]:65535/",
+    f"wss://{'a' * 63}.example.com",
+    "wss://xn--bcher-kva.example",
 ]
 BAD = [
     ("", "expected wss://"),
@@ -49,6 +54,24 @@ BAD = [
     ("wss://:hush@example.com", "leave it out"),
     ("ws://user:hush@localhost", "leave it out"),
     ("ws://user:hush@example.com", "leave it out"),
+    ("wss://bad host", "no blanks"),
+    (" wss://example.com", "no blanks"),
+    ("wss://example.com/a b", "no blanks"),
+    ("wss://exam\nple.com", "control characters"),
+    ("wss://example.com/\x1b[2J", "control characters"),
+    ("wss://example.com/\udcff", "control characters"),
+    ("wss://h/#x", "fragment"),
+    ("wss://h#", "fragment"),
+    ("wss://a..b", "1 to 63 between the dots"),
+    ("wss://.a", "1 to 63 between the dots"),
+    ("wss://a.", "1 to 63 between the dots"),
+    (f"wss://{'a' * 64}.example.com", "1 to 63 between the dots"),
+    (f"wss://{'a.' * 126}ab", "1 to 63 between the dots"),
+    ("wss://under_score.example.com", "letters, digits"),
+    ("wss://b\u00fccher.example", "letters, digits"),
+    ("wss://a%20b", "letters, digits"),
+    ("wss://a\\b", "letters, digits"),
+    ("wss://a,b", "letters, digits"),
 ]
 
 
@@ -127,3 +150,48 @@ def test_password_in_a_broken_url_is_not_shown(url: str) -> None:
 def test_upper_case_scheme_gets_tls() -> None:
     """Schemes know no case; without a context TLS would fail late, or not be ours."""
     assert tls_context(check_ws_url("N", "WSS://example.com")) is not None
+
+
+def test_an_own_certificate_is_trusted_beside_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STREAMER_CA_FILE adds to what is trusted: with it, the exchange itself can still be reached."""
+    given: list[object] = []
+
+    def system(*args: object, **options: object) -> Context:
+        given.append((args, options))
+        return Context()
+
+    class Context:
+        def load_verify_locations(self, cafile: str) -> None:
+            given.append(cafile)
+
+    monkeypatch.setattr(ssl, "create_default_context", system)
+    tls_context("wss://example.com", "/etc/ca.pem")
+    assert given == [((), {}), "/etc/ca.pem"]
+
+
+def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
+    """Missing or not PEM: an error at start, with the variable and the file."""
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing")
+    for path in (str(empty), str(tmp_path / "missing.pem")):
+        with pytest.raises(ConfigError, match="not a readable PEM file") as caught:
+            tls_context("wss://example.com", path)
+        assert (caught.value.name, caught.value.value) == ("STREAMER_CA_FILE", path)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("plain words", "plain words"),
+        ("", "ValueError"),
+        ("bad header b\u00fc", "bad header b\u00fc"),
+        ("bad header \udcff\udc80", "bad header \\udcff\\udc80"),
+        ("a\r\nb\x1b[31m\x00\x9b", "a??b?[31m??"),
+        ("x" * 1000, "x" * 300),
+        ("\udcff" * 1000, "\\udcff" * 50),
+    ],
+)
+def test_a_reason_can_always_be_shown_and_stored(said: str, shown: str) -> None:
+    """Whatever bytes a peer put into its answer: one line of text that every encoder takes, and not endless."""
+    assert explain(ValueError(said)) == shown
+    assert orjson.loads(orjson.dumps(shown)) == shown

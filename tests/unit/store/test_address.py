@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import pytest
 from dotenv import dotenv_values
-from redis.connection import parse_url
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 
 from streamer.errors import ConfigError
 from streamer.store.address import (
+    OPTIONS,
     RedisState,
     check_redis_url,
     find_redis_url,
@@ -43,6 +44,8 @@ GOOD = [
     "rediss://u:p@h:6379/0?ssl_ca_certs=/etc/ca.pem",
     "redis://h:65535",
     "redis://u:p@ss@h",
+    "redis://h?username=u&password=p+q",
+    "rediss://h?ssl_certfile=/c.pem&ssl_keyfile=/k.pem&ssl_check_hostname=False",
 ]
 
 
@@ -92,6 +95,21 @@ def test_unix_urls() -> None:
         ("redis://:hu sh@h", "blanks"),
         ("unix://", "absolute path"),
         ("unix://tmp/s", "absolute path"),
+        ("redis://[zz]:1", "brackets"),
+        ("redis://[:::]:1", "brackets"),
+        ("redis://h?foo=bar", "option 'foo' is not known here; known are db, username, password, ssl_ca_certs"),
+        ("redis://h?foo", "option 'foo' is not known"),
+        ("redis://h?Password=hush", "option 'Password' is not known"),
+        ("redis://h?pasword=hush", "option 'pasword' is not known"),
+        ("redis://h?max_connections=abc", "option 'max_connections' is not known"),
+        ("redis://h/0?db=1&socket_timeout=5", "option 'socket_timeout' is not known"),
+        ("unix:///s?timeout=5", "option 'timeout' is not known"),
+        ("rediss://h?ssl_cert_reqs=none", "option 'ssl_cert_reqs' is not known"),
+        ("redis://h?db=1&db=2", "option 'db' is given twice"),
+        ("redis://h?db=", "option 'db' has no value"),
+        ("redis://h?&db=1", "option '' is not known"),
+        ("redis://h?ssl_ca_certs=/ca.pem", "rediss:// only"),
+        ("rediss://h?ssl_check_hostname=perhaps", "true or false"),
     ],
 )
 def test_a_broken_url_says_which_rule(url: str, rule: str) -> None:
@@ -115,11 +133,20 @@ def test_a_broken_url_says_which_rule(url: str, rule: str) -> None:
         ("redis://[::1]", "redis://[::1]"),
         ("unix:///a@b.sock?password=hush&db=1", "unix:///a@b.sock?password=***&db=1"),
         (":hush@h:6379", ":***@h:6379"),
+        ("redis://h?pasword=hush&db=1", "redis://h?pasword=***&db=1"),
+        ("redis://h?PASSWORD=hush&username=me", "redis://h?PASSWORD=***&username=me"),
     ],
 )
 def test_hide_password(url: str, shown: str) -> None:
     """What is logged holds no password, well-formed or not."""
     assert hide_password(url) == shown
+
+
+@pytest.mark.parametrize("option", sorted({*URL_QUERY_ARGUMENT_PARSERS, "host", "path", "retry"} - {*OPTIONS}))
+def test_what_else_redis_py_takes_is_refused(option: str) -> None:
+    """No URL undoes the deadlines and limits that the store sets, or fails only when it connects."""
+    with pytest.raises(ConfigError, match=f"option '{option}' is not known"):
+        check_redis_url(f"rediss://h?{option}=1")
 
 
 @pytest.mark.parametrize("password", ["p@ss", "a/b", "a?b#c", "100%", "ü ☃", "%41", "a+b"])
