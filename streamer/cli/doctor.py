@@ -6,8 +6,6 @@ import argparse
 import asyncio
 import http.client
 import json
-import os
-import stat
 import sys
 import time
 import urllib.request
@@ -26,8 +24,9 @@ from streamer import settings
 from streamer.cli.common import EXIT_FAILED, add_redis_option, redis_url, run_async, words
 from streamer.cli.exchange import reach
 from streamer.cli.plain import plain
+from streamer.coinbase.auth import read_key_file
 from streamer.coinbase.transport import explain, is_loopback, tls_context
-from streamer.errors import StreamerError
+from streamer.errors import ConfigError, StreamerError
 from streamer.settings import Settings
 from streamer.store.connect import Store
 from streamer.store.redis_server import find_redis_server, lua_warning
@@ -211,18 +210,8 @@ async def _key(config: Settings) -> list[Finding]:
 
 def _key_file(path: Path) -> list[Finding]:
     try:
-        mode = path.stat()
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as exc:
-        reason = "not JSON" if isinstance(exc, ValueError) else exc.strerror
-        return [Finding("problem", "key", f"{path}: {reason}", "download the key file again from Coinbase")]
-    findings = []
-    if mode.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        findings.append(Finding("problem", "key", f"{path} can be read by others", f"chmod 600 {path}"))
-    if mode.st_uid != os.getuid():
-        findings.append(Finding("problem", "key", f"{path} belongs to someone else", f"chown {os.getuid()} {path}"))
-    named = isinstance(content, dict) and (content.get("name") or content.get("id")) and content.get("privateKey")
-    if not named:
-        todo = "expected name (or id) and privateKey, as Coinbase's download has them"
-        findings.append(Finding("problem", "key", f"{path} is not a Coinbase key file", todo))
-    return findings or [Finding("ok", "key", f"{path} is readable by you alone")]
+        read_key_file(path)
+    except ConfigError as exc:
+        problem, _, todo = exc.rule.partition("; run: ")
+        return [Finding("problem", "key", f"{path} {problem}", todo)]
+    return [Finding("ok", "key", f"{path} is readable by you alone")]

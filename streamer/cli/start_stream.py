@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from streamer import logs, settings
 from streamer.cli.common import add_redis_option, redis_url, run, run_async
 from streamer.cli.display import Progress
 from streamer.cli.exchange import exchange
+from streamer.coinbase.auth import read_key_file
 from streamer.errors import ConfigError, StoreUnavailable
 from streamer.ingest.supervisor import Supervisor
 from streamer.model import ProductId, Source, parse_product_id
@@ -48,6 +50,8 @@ def _main(argv: Sequence[str]) -> int:
     if not arguments.no_api and arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise ConfigError("--port", arguments.port, "expected 1 to 65535")
     products = [parse_product_id(text) for text in arguments.products]
+    if config.key_file is not None:
+        read_key_file(Path(config.key_file))  # not needed for prices, but a bad one is better told at the start
     logs.configure(config.log_level)
     redis = _redis_url(arguments.redis_url)
     return run_async(_stream(config, products, redis))
