@@ -16,7 +16,7 @@ from streamer.coinbase.messages import TICKER, Decoder, Message
 from streamer.coinbase.session import Arrival, Pace, Products, ReconnectDelay, Session
 from streamer.coinbase.transport import Connect, Connection
 from streamer.errors import ConnectFailed, ConnectRefused, MalformedFrame
-from streamer.model import ProductId, Source, Stamp, Tick
+from streamer.model import ProductId, Source, Stamp, Tick, TickerFields
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +119,7 @@ class Feed:
         self._why: str | None = None
         self._decoder, self._decode, self._sound_tickers = decoder, decoder.decode, decoder.tickers
         self._wall_offset_s = time.time() - time.monotonic()
+        self._turn: list[tuple[Message, int, float]] = []
         self._changed = asyncio.Event()
         self._opened_at = 0.0
         self._logged_at: dict[str, float] = {}
@@ -195,6 +196,7 @@ class Feed:
     async def _open(self) -> Connection:
         """Connect. Only success starts the session afresh: until then the last proof of life stays what it was."""
         connection = await self._connect(self._url, self._on_frame, tls=self._tls)
+        self._turn.clear()
         simulated = connection.headers.get("server") == SIMULATOR_SERVER
         source = Source.SIMULATOR if simulated else self._default_source
         self._stamp = Stamp(self.id, next(self._numbers), source)
@@ -256,7 +258,8 @@ class Feed:
             changed.cancel()
 
     # -- frames: called by the transport for each, so this must not raise ---------------------------------------
-    # The hot path, some 0.7 us on top of 2 us of decoding: hence one function, and the rules' own sets and dicts.
+    # What one turn of the event loop brings is put in order frame by frame, but checked and passed on once a
+    # product, newest first: at saturation a read holds many frames of each, and only the newest sound one matters.
 
     def _on_frame(self, payload: bytes) -> None:
         self.frames += 1
@@ -269,19 +272,40 @@ class Feed:
         if sequence == session.expected:  # what `arrived` does for a frame in order, without the call
             session.expected = sequence + 1
             session.proof_at = now
-        elif self._irregular(session.arrived(sequence, now), message):
-            return
+        else:
+            self._end_turn()  # what came before a gap must not lift the doubt that the gap casts
+            if self._irregular(session.arrived(sequence, now), message):
+                return
         if message.channel != TICKER:
+            self._end_turn()
             self._control(message)
         elif sequence is not None:
-            labels, stamp, received_s = session.labels, self._stamp, now + self._wall_offset_s
+            if not self._turn:
+                asyncio.get_running_loop().call_soon(self._end_turn)
+            self._turn.append((message, sequence, now))
+
+    def _end_turn(self) -> None:
+        """Check and pass on the newest sound ticker of each product among the frames of this turn."""
+        if not self._turn:
+            return
+        turn, self._turn = self._turn, []
+        passed_on: set[str] = set()
+        for message, sequence, at in reversed(turn):
+            if all(ticker.product_id in passed_on for event in message.events for ticker in event.tickers):
+                continue
             for fields in self._sound_tickers(message):
-                for product_id, alias_of in labels.get(fields.product_id) or session.learn(fields.product_id):
-                    tick = Tick(fields, stamp, sequence, message.timestamp, received_s, alias_of)
-                    if self._on_tick(product_id, tick) and (session.unseen or session.suspect):
-                        session.seen(product_id)
-            if self._state is not FeedState.LIVE:
-                self._went_live()
+                if fields.product_id not in passed_on:
+                    passed_on.add(fields.product_id)
+                    self._pass_on(fields, message, sequence, at + self._wall_offset_s)
+        if self._state is not FeedState.LIVE and self._session.proof_at is not None:
+            self._went_live()
+
+    def _pass_on(self, fields: TickerFields, message: Message, sequence: int, received_s: float) -> None:
+        session = self._session
+        for product_id, alias_of in session.labels.get(fields.product_id) or session.learn(fields.product_id):
+            tick = Tick(fields, self._stamp, sequence, message.timestamp, received_s, alias_of)
+            if self._on_tick(product_id, tick):
+                session.seen(product_id)
 
     def _control(self, message: Message) -> None:
         self._session.control(message)

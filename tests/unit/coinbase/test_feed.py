@@ -165,6 +165,7 @@ async def test_what_the_simulator_sends_is_marked() -> None:
     async with running(exchange) as (_, ticks, _):
         await until(lambda: bool(exchange.connections) and len(exchange.connections[0].sent) == 2)
         exchange.connections[0].ticker("BTC-USD", "1")
+        await until(lambda: bool(ticks))
         assert ticks[0][1].stamp.source is Source.SIMULATOR
 
 
@@ -174,6 +175,7 @@ async def test_alias_lands_under_the_id_that_was_asked_for() -> None:
     async with running(exchange, products=[USDC]) as (_, ticks, _):
         await until(lambda: bool(exchange.connections) and len(exchange.connections[0].sent) == 2)
         exchange.connections[0].ticker("BTC-USD", "1")
+        await until(lambda: bool(ticks))
         assert [(product_id, tick.alias_of) for product_id, tick in ticks] == [(USDC, "BTC-USD")]
 
 
@@ -208,6 +210,7 @@ async def test_garbage_is_counted_and_survived() -> None:
         await until(lambda: bool(exchange.connections) and len(exchange.connections[0].sent) == 2)
         exchange.connections[0].on_message(b"\xff{garbage")
         exchange.connections[0].ticker("BTC-USD", "1")
+        await until(lambda: bool(ticks))
         assert (feed.malformed, len(ticks)) == (1, 1)
 
 
@@ -249,6 +252,33 @@ async def test_news_of_a_feed_is_told() -> None:
         told: list[FeedState] = []
         feed._on_state = lambda: told.append(feed.state)
         exchange.connections[0].ticker("BTC-USD", "1")
+        await until(lambda: len(told) == 1)
         exchange.connections[0].ended.set_result("closed with 1000")
         await until(lambda: len(told) == 2)
         assert told == [FeedState.LIVE, FeedState.BACKOFF]
+
+
+async def test_of_one_turn_the_newest_sound_value_is_passed_on() -> None:
+    """Older ones could only be replaced; a bad newest one must not cost the good one before it."""
+    exchange = FakeExchange()
+    async with running(exchange, products=[BTC, ProductId("ETH-USD")]) as (_, ticks, _):
+        await until(lambda: bool(exchange.connections) and len(exchange.connections[0].sent) == 2)
+        connection = exchange.connections[0]
+        for product_id, price in (("BTC-USD", "1"), ("ETH-USD", "7"), ("BTC-USD", "2"), ("BTC-USD", "NaN")):
+            connection.ticker(product_id, price)
+        await until(lambda: bool(ticks))
+        assert {product_id: tick.fields.price for product_id, tick in ticks} == {"BTC-USD": "2", "ETH-USD": "7"}
+        assert len(ticks) == 2
+
+
+async def test_values_before_a_gap_do_not_lift_its_doubt() -> None:
+    """Though they come in the same turn as the frame that shows the gap."""
+    exchange = FakeExchange()
+    async with running(exchange) as (feed, ticks, _):
+        await until(lambda: bool(exchange.connections) and len(exchange.connections[0].sent) == 2)
+        connection = exchange.connections[0]
+        connection.ticker("BTC-USD", "1")
+        connection.ticker("ETH-USD", "1", skip=2)
+        await asyncio.sleep(0)
+        assert [tick.fields.price for _, tick in ticks] == ["1"]
+        assert feed.facts(time.monotonic()).products.suspect == [BTC]
