@@ -121,6 +121,68 @@ class Ticker:
     alias_of: ProductId | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """Trades of one product within one bucket of time.
+
+    Attributes:
+        start_s: Where the bucket begins, Unix seconds.
+        volume: In the base currency.
+        closed: Whether the bucket is over; an open one still changes.
+    """
+
+    start_s: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    closed: bool
+
+
+class Basis(StrEnum):
+    """What a balance rests on."""
+
+    CONFIRMED = "confirmed"
+    DERIVED = "derived"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One wallet as REST tells it.
+
+    Attributes:
+        uuid: The wallet's id.
+        available: What can be spent.
+        hold: What open orders hold back.
+    """
+
+    uuid: str
+    currency: str
+    available: Decimal
+    hold: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account holds of one currency, as a reader hands it out.
+
+    Attributes:
+        total: `available` and `hold` together.
+        basis: Whether REST has confirmed it, or it follows from order updates since.
+        time: When the exchange stamped what it follows from.
+        account_uuid: The wallet's id; None where the exchange has not told yet.
+    """
+
+    currency: str
+    available: Decimal
+    hold: Decimal
+    total: Decimal
+    basis: Basis
+    time: datetime
+    account_uuid: str | None = None
+
+
 T_co = TypeVar("T_co", covariant=True)
 
 
