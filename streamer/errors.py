@@ -71,6 +71,39 @@ class MalformedFrame(FeedError):
     """A frame that is not JSON, or not an object of the protocol's shape. The frame is dropped and counted."""
 
 
+class RestError(StreamerError):
+    """A REST call brought no usable answer.
+
+    Attributes:
+        route: What was asked, such as "accounts".
+        why: What went wrong, in words.
+        status: HTTP status of the answer; None where there was none.
+        retry_after_s: What a Retry-After header asked for, else None.
+    """
+
+    def __init__(
+        self, route: str, why: str, *, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(f"REST {route}: {why}")
+        self.route, self.why, self.status, self.retry_after_s = route, why, status, retry_after_s
+
+
+class RestUnavailable(RestError):
+    """The network, a time limit, or an answer of the 5xx kind or without sense: trying again may help."""
+
+
+class RestRefused(RestError):
+    """The exchange understood and said no (4xx): the same call will fail again."""
+
+
+class RestUnauthorized(RestRefused):
+    """It does not take our key for this (401, 403). A single 401 happens with good keys too."""
+
+
+class RestRateLimited(RestRefused):
+    """Too many calls (429)."""
+
+
 class StoreError(StreamerError):
     """Something between us and Redis."""
 

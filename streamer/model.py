@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, NewType, TypeVar
+from typing import Final, Generic, NewType, TypeVar
 
 import msgspec
 
-from streamer.errors import InvalidProductId
+from streamer.errors import ConfigError, InvalidProductId
 
 ProductId = NewType("ProductId", str)
 """Exchange form, base then quote: "BTC-USD". Only `parse_product_id` makes one from outside text."""
@@ -103,6 +103,7 @@ class Ticker:
     Attributes:
         time: When the exchange stamped the frame it came in.
         alias_of: Canonical product whose book this id shares, else None.
+        status: The exchange's word for the state of the product ("offline", "delisted", ...), None while online.
     """
 
     product_id: ProductId
@@ -119,6 +120,73 @@ class Ticker:
     high_52_w: Decimal | None = None
     price_percent_chg_24_h: Decimal | None = None
     alias_of: ProductId | None = None
+    status: str | None = None
+
+
+CANDLE_S: Final = 300
+"""Length of the buckets that the exchange streams and Redis holds, in seconds. They start at multiples of it."""
+CLOSING_S: Final = 2
+"""For so long after its end a bucket may still change: its last values come up to about a second late."""
+
+
+class Granularity(StrEnum):
+    """How long a candle is, as the exchange names it. All begin at multiples of their length in Unix time."""
+
+    ONE_MINUTE = "ONE_MINUTE"
+    FIVE_MINUTE = "FIVE_MINUTE"
+    FIFTEEN_MINUTE = "FIFTEEN_MINUTE"
+    THIRTY_MINUTE = "THIRTY_MINUTE"
+    ONE_HOUR = "ONE_HOUR"
+    TWO_HOUR = "TWO_HOUR"
+    FOUR_HOUR = "FOUR_HOUR"
+    SIX_HOUR = "SIX_HOUR"
+    ONE_DAY = "ONE_DAY"
+
+    @property
+    def seconds(self) -> int:
+        """The length in seconds."""
+        return _GRANULARITY_S[self]
+
+
+_GRANULARITY_S: Final = {
+    Granularity.ONE_MINUTE: 60,
+    Granularity.FIVE_MINUTE: CANDLE_S,
+    Granularity.FIFTEEN_MINUTE: 900,
+    Granularity.THIRTY_MINUTE: 1800,
+    Granularity.ONE_HOUR: 3600,
+    Granularity.TWO_HOUR: 7200,
+    Granularity.FOUR_HOUR: 14_400,
+    Granularity.SIX_HOUR: 21_600,
+    Granularity.ONE_DAY: 86_400,
+}
+
+
+def parse_granularity(text: str) -> Granularity:
+    """Return `text` as a granularity.
+
+    Raises:
+        ConfigError: The exchange has none of that name.
+    """
+    try:
+        return Granularity(text)
+    except ValueError:
+        raise ConfigError("granularity", text, f"expected one of {', '.join(Granularity)}") from None
+
+
+class Bucket(msgspec.Struct, frozen=True, gc=False):
+    """A five-minute candle as the exchange sent it: decimal strings.
+
+    Attributes:
+        start_s: Where it begins, Unix seconds.
+        volume: In the base currency.
+    """
+
+    start_s: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +274,7 @@ class Reading(Generic[T_co]):
         value_age_s: Seconds since the exchange stamped the value.
         as_of: When the exchange stamped it.
         source: Who made the value: "coinbase", "simulator".
-        reason: Why it is not realtime; None where it is.
+        reason: Why it is not realtime, or what there is to mind about a value that is; else None.
     """
 
     value: T_co

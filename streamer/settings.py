@@ -21,7 +21,7 @@ WS_URL = "wss://advanced-trade-ws.coinbase.com"
 WS_USER_URL = "wss://advanced-trade-ws-user.coinbase.com"
 REST_URL = "https://api.coinbase.com"
 
-CHANNELS = ("ticker",)
+CHANNELS = ("ticker", "user", "candles", "status")
 """Channels that can be streamed; heartbeats come with each connection."""
 
 
@@ -68,6 +68,8 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("COINBASE_KEY_FILE", "key_file"),
         description="JSON key file",
     )
+    allow_open_key_file: bool = Field(default=False, description="take a key file that others can read")
+    nbf_backdate_s: float = Field(default=2.0, ge=0, le=60, description="s by which tokens are backdated")
 
     @field_validator("products", mode="before")
     @classmethod

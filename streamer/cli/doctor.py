@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import orjson
@@ -24,7 +23,7 @@ from streamer import settings
 from streamer.cli.common import EXIT_FAILED, add_redis_option, redis_url, run_async, words
 from streamer.cli.exchange import reach
 from streamer.cli.plain import plain
-from streamer.coinbase.auth import read_key_file
+from streamer.coinbase.auth import Signer, find_key
 from streamer.coinbase.transport import explain, is_loopback, tls_context
 from streamer.errors import ConfigError, StreamerError
 from streamer.settings import Settings
@@ -191,27 +190,23 @@ def _get(url: str, ca_file: str | None) -> bytes:
     if not (url.startswith("https://") or is_loopback(host)):
         raise ValueError("https:// expected; http:// is for loopback only")
     with urllib.request.urlopen(  # noqa: S310
-        request, timeout=_REST_TIMEOUT_S, context=tls_context(url.replace("https:", "wss:", 1), ca_file)
+        request, timeout=_REST_TIMEOUT_S, context=tls_context(url, ca_file)
     ) as reply:
         return bytes(reply.read(65536))
 
 
 async def _key(config: Settings) -> list[Finding]:
-    if config.key_file is not None:
-        return _key_file(Path(config.key_file))
-    if config.api_key is not None and config.api_secret is not None:
-        return [Finding("ok", "key", "COINBASE_API_KEY and COINBASE_API_SECRET are set")]
-    if config.api_key is not None or config.api_secret is not None:
-        return [
-            Finding("problem", "key", "only one of COINBASE_API_KEY and COINBASE_API_SECRET is set", "set both")
-        ]
-    return [Finding("note", "key", "none set: public data only", "set COINBASE_KEY_FILE to stream balances later")]
-
-
-def _key_file(path: Path) -> list[Finding]:
     try:
-        read_key_file(path)
+        key = find_key(config)
+        if key is None:
+            todo = "set COINBASE_KEY_FILE to stream balances later"
+            return [Finding("note", "key", "none set: public data only", todo)]
+        algorithm = Signer(key, backdate_s=config.nbf_backdate_s).algorithm
     except ConfigError as exc:
-        problem, _, todo = exc.rule.partition("; run: ")
-        return [Finding("problem", "key", f"{path} {problem}", todo)]
-    return [Finding("ok", "key", f"{path} is readable by you alone")]
+        problem, _, todo = exc.rule.partition("; ")
+        return [Finding("problem", "key", f"{exc.name} {exc.value}: {problem}", todo.removeprefix("run: "))]
+    findings = [Finding("ok", "key", f"{key.name} ({algorithm}), from {key.where}")]
+    if key.warning:
+        problem, _, todo = key.warning.partition("; ")
+        findings.append(Finding("note", "key", problem, todo.removeprefix("run: ")))
+    return findings

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, SecretStr, ValidationError
 from streamer import settings
 from streamer.coinbase.session import SessionRules
 from streamer.errors import ConfigError
-from streamer.settings import Settings, describe, load
+from streamer.settings import CHANNELS, Settings, describe, load
 
 SECRET = "hush-hush-5f2c"
 KEY_VARIABLES = {
@@ -43,13 +43,14 @@ def test_defaults() -> None:
     """Without anything given, live Coinbase and four products."""
     defaults = load()
     assert defaults.products == ("BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD")
-    assert (defaults.channels, defaults.exchange, defaults.transport) == (("ticker",), "coinbase", "auto")
+    assert (defaults.channels, defaults.exchange, defaults.transport) == (CHANNELS, "coinbase", "auto")
     assert defaults.ws_url == "wss://advanced-trade-ws.coinbase.com"
     assert defaults.ws_user_url == "wss://advanced-trade-ws-user.coinbase.com"
     assert defaults.rest_url == "https://api.coinbase.com"
     assert (defaults.silence_s, defaults.stale_after_s, defaults.lease_s) == (3.5, 5.0, 3.0)
     assert (defaults.products_per_connection, defaults.key_prefix) == (100, "")
     assert (defaults.ca_file, defaults.api_key, defaults.api_secret, defaults.key_file) == (None,) * 4
+    assert (defaults.allow_open_key_file, defaults.nbf_backdate_s) == (False, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,8 @@ def test_defaults() -> None:
         ("lease_s", "5", 5.0),
         ("log_level", "DEBUG", "DEBUG"),
         ("key_file", "/etc/key.json", "/etc/key.json"),
+        ("allow_open_key_file", "true", True),
+        ("nbf_backdate_s", "0", 0.0),
     ],
 )
 def test_environment_is_read(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
@@ -154,6 +157,9 @@ BAD = [
     ("stale_after_s", "inf", "less than or equal to 300"),
     ("stale_after_s", "-5", "greater than or equal to 1"),
     ("lease_s", "2.4", "greater than or equal to 2.5"),  # the beat is 1 s: it would expire at one late beat
+    ("nbf_backdate_s", "-1", "greater than or equal to 0"),
+    ("nbf_backdate_s", "61", "less than or equal to 60"),
+    ("allow_open_key_file", "perhaps", "valid boolean"),
     ("key_prefix", "a b", "match pattern"),
     ("key_prefix", "{x}", "match pattern"),
     ("log_level", "loud", "match pattern"),
