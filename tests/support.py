@@ -247,7 +247,7 @@ class Simulator(Process):
         control: bool = True,
     ) -> None:
         self._flags = (*flags, "--products", str(products), "--rate", str(rate), "--user-port", "-1")
-        self._ports = ("--port", "0", "--control-port", "0" if control else "-1")
+        self._ports: tuple[str, ...] = ("--port", "0", "--control-port", "0" if control else "-1")
         super().__init__(self._line(seed), folder, name="simulator")
         self.where: dict[str, Any] = {}
 
@@ -263,11 +263,17 @@ class Simulator(Process):
         self.where = json.loads(self.output)
         control = self.where["control_port"]
         self._ports = ("--port", str(self.where["port"]), "--control-port", str(control or -1))
+        self._ports += ("--rest-port", str(self.where["rest_port"] or -1))
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return str(self.where["url"])
+
+    @property
+    def rest_url(self) -> str:
+        """Where its REST listens, without a path."""
+        return str(self.where["rest_url"])
 
     @property
     def products(self) -> list[str]:

@@ -39,6 +39,8 @@ def announce(addresses: dict[str, Any]) -> None:
     if addresses["user_url"]:
         keys = f"{len(addresses['keys'])} key(s)" if addresses["keys"] else "no key: see --make-key"
         console.print(f"user data     {addresses['user_url']}  ({keys})")
+    if addresses["rest_url"]:
+        console.print(f"REST          {addresses['rest_url']}")
     if addresses["control_port"]:
         console.print(f"control port  {addresses['control_port']}  (one JSON object a line, such as the next)")
         console.print(

@@ -1,20 +1,20 @@
 """What each channel says: the events of snapshots and of the slower updates. Pure.
 
-Everything here returns JSON source of one event, ready to be put into an envelope. Candles and market trades
-are right in shape but sampled from tickers; the user channel knows no orders yet. Both may be deepened here
-without touching the exchange.
+Everything here returns JSON source of one event or of its items, ready to be put into an envelope. Candles and
+trades come from the tape, products from the catalogue, orders from an `Orders`.
 """
 
 from __future__ import annotations
 
-import decimal
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from typing import Any, Protocol
 
 import orjson
 
+from streamer.simulator import frames
+from streamer.simulator.catalogue import Catalogue
 from streamer.simulator.market import Market, Ticker, canonical
+from streamer.simulator.tape import Candle, Tape, Trade
 
 PRIVATE = frozenset({"user", "futures_balance_summary"})
 """Channels that need a JWT."""
@@ -25,7 +25,6 @@ MARKET_HOST = PUBLIC | PRIVATE
 USER_HOST = PRIVATE | {"heartbeats"}
 """What the user host serves."""
 
-CANDLE_S = 300
 _BATCH_LEAVES_OUT = ("best_bid", "best_ask", "best_bid_quantity", "best_ask_quantity")
 
 
@@ -39,25 +38,9 @@ def batch_ticker(ticker: Ticker) -> bytes:
     return orjson.dumps({k: v for k, v in ticker.items() if k not in _BATCH_LEAVES_OUT})
 
 
-def status_event(market: Market) -> bytes:
-    """Return the snapshot of all products."""
-    return event("snapshot", "products", (orjson.dumps(_product(p)) for p in market.products))
-
-
-def _product(product_id: str) -> dict[str, str]:
-    base, _, quote = product_id.rpartition("-")
-    return {
-        "product_type": "SPOT",
-        "id": product_id,
-        "base_currency": base,
-        "quote_currency": quote,
-        "base_increment": "0.00000001",
-        "quote_increment": "0.01",
-        "display_name": f"{base}/{quote}",
-        "status": "online",
-        "status_message": "",
-        "min_market_funds": "1",
-    }
+def status_event(catalogue: Catalogue, kind: str, product_ids: Iterable[str]) -> bytes:
+    """Return products with their status; a snapshot holds all of them."""
+    return event(kind, "products", (orjson.dumps(catalogue.ws_product(p)) for p in product_ids))
 
 
 class Orders(Protocol):
@@ -65,18 +48,6 @@ class Orders(Protocol):
 
     def snapshot(self, key_name: str, product_ids: Sequence[str]) -> list[bytes]:
         """Return the open orders of a key as snapshot events, one message each, the last one short."""
-
-
-class NoOrders:
-    """A user without orders."""
-
-    def snapshot(self, key_name: str, product_ids: Sequence[str]) -> list[bytes]:
-        """Return the one empty snapshot that such a user gets."""
-        positions: dict[str, list[Any]] = {
-            "perpetual_futures_positions": [],
-            "expiring_futures_positions": [],
-        }
-        return [orjson.dumps({"type": "snapshot", "orders": [], "positions": positions})]
 
 
 def futures_event() -> bytes:
@@ -101,65 +72,45 @@ def futures_event() -> bytes:
     return orjson.dumps({"type": "snapshot", "fcm_balance_summary": summary})
 
 
-class Candles:
-    """Five-minute candles made of tickers sampled about once a second."""
-
-    def __init__(self) -> None:
-        self._current: dict[str, dict[str, str]] = {}
-        self._opening_volume: dict[str, Decimal] = {}
-
-    def sample(self, product_id: str, ticker: Ticker, now_s: float) -> bytes | None:
-        """Take a ticker into account and return the current candle, or None for a ticker without a price."""
-        try:
-            _price, volume = Decimal(ticker["price"]), Decimal(ticker["volume_24_h"])
-        except (KeyError, decimal.InvalidOperation):
-            return None
-        start = str(int(now_s) // CANDLE_S * CANDLE_S)
-        candle = self._current.get(product_id)
-        if candle is None or candle["start"] != start:
-            text = ticker["price"]
-            candle = {"start": start, "high": text, "low": text, "open": text, "close": text, "volume": "0"}
-            candle["product_id"] = product_id
-            self._current[product_id], self._opening_volume[product_id] = candle, volume
-        candle["close"] = ticker["price"]
-        candle["high"] = max(candle["high"], ticker["price"], key=Decimal)
-        candle["low"] = min(candle["low"], ticker["price"], key=Decimal)
-        # The 24-hour volume of a real market also falls, as old trades leave the window.
-        candle["volume"] = format(max(Decimal(0), volume - self._opening_volume[product_id]), "f")
-        return orjson.dumps(candle)
+def candles_snapshot(tape: Tape, product_id: str, count: int) -> list[bytes]:
+    """Return the newest five-minute candles of a product, newest first."""
+    return [_candle(product_id, candle) for candle in tape.newest(product_id, count)]
 
 
-class Trades:
-    """One trade per product whose ticker changed since the last look."""
+def candles_update(tape: Tape, product_id: str, seen: bytes | None) -> list[bytes]:
+    """Return what has changed since the candle `seen` was sent, newest first.
 
-    def __init__(self) -> None:
-        self._next_id = 1_140_223_900
-        self._last: dict[str, tuple[Ticker, bytes]] = {}
+    That is the current candle, and before it the final one of a bucket that has ended in between.
+    """
+    newest = candles_snapshot(tape, product_id, 2)
+    if not newest or newest[0] == seen:
+        return []
+    # Both begin with their start: the earlier one is told again only if it was still current when last told.
+    is_news = seen is not None and newest[-1] != seen and newest[-1].split(b",", 1)[0] == seen.split(b",", 1)[0]
+    return newest if len(newest) == 2 and is_news else newest[:1]
 
-    def latest(self, product_id: str, ticker: Ticker, now: bytes) -> bytes:
-        """Return the newest trade; the same one again as long as the ticker has not changed.
 
-        Args:
-            product_id: The product.
-            ticker: Its newest ticker.
-            now: Time of the trade, RFC 3339.
-        """
-        last = self._last.get(product_id)
-        if last is not None and last[0] == ticker:
-            return last[1]
-        self._next_id += 1
-        trade = orjson.dumps(
+def _candle(product_id: str, candle: Candle) -> bytes:
+    fields = candle.fields()
+    names = ("start", "high", "low", "open", "close", "volume")
+    return orjson.dumps({name: fields[name] for name in names} | {"product_id": product_id})
+
+
+def trades(product_id: str, found: Iterable[Trade], stamper: frames.Stamper) -> list[bytes]:
+    """Return trades as `market_trades` carries them."""
+    return [
+        orjson.dumps(
             {
-                "trade_id": str(self._next_id),
+                "trade_id": str(trade.number),
                 "product_id": product_id,
-                "price": ticker.get("price", ""),
-                "size": ticker.get("best_ask_quantity", ""),  # a ticker does not say the size of its trade
-                "time": now.decode(),
-                "side": "SELL" if ticker.get("price") == ticker.get("best_ask") else "BUY",  # the maker's
+                "price": trade.price,
+                "size": trade.size,
+                "time": stamper.stamp(trade.time_ns).decode(),
+                "side": trade.side,
             }
         )
-        self._last[product_id] = (ticker, trade)
-        return trade
+        for trade in found
+    ]
 
 
 def known(market: Market, product_ids: Iterable[str]) -> list[str]:

@@ -43,8 +43,12 @@ class Client:
         self.sent = 0
         # Channel to ids as asked for, in order: acks repeat them, data uses their canonical form.
         self.subscriptions: dict[str, list[str]] = {}
+        # Whose orders the user channel tells, and of which products; none means all.
+        self.user_key: str | None = None
+        self.user_products: frozenset[str] = frozenset()
         self.opened_at_s = self.last_update_at_s = now_s
         self.has_subscribed = False
+        self.key_names: set[str] = set()
         self.heartbeat_counter = 0
         self.full_since_s: float | None = None
         self.seen: dict[tuple[str, str], bytes] = {}
@@ -67,6 +71,11 @@ class Client:
     def wants(self, channel: str) -> list[str]:
         """Return the canonical ids of a channel's subscription, each once."""
         return list(dict.fromkeys(map(canonical, self.subscriptions.get(channel, ()))))
+
+    def hears_of(self, key_name: str, product_ids: frozenset[str]) -> bool:
+        """Whether it gets the orders of a key that are of one of these products."""
+        is_mine = "user" in self.subscriptions and self.user_key == key_name
+        return is_mine and (not self.user_products or not self.user_products.isdisjoint(product_ids))
 
     def send(self, before: bytes, stamp: bytes, after: bytes, product_id: str | None = None) -> bool:
         """Put one message into the next write and say whether it was sent at all.

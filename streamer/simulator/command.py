@@ -39,11 +39,14 @@ def add_exchange_arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="address of both hosts (default %(default)s)")
     add("--port", type=int, default=0, help="port of the market host, 0 = any free one")
     add("--user-port", type=int, default=0, help="port of the user host, 0 = any free one, -1 = none")
+    add("--rest-port", type=int, default=0, help="port of REST, 0 = any free one, -1 = none")
     add("--control-port", type=int, default=0, help="control port on 127.0.0.1, 0 = any free one, -1 = none")
     add("--tls-dir", type=Path, help="speak TLS with a throw-away CA written to this folder (ca.pem)")
     add("--make-key", type=Path, metavar="FILE", help="make a key file first, and let its key log in")
     add("--key-kind", choices=["ES256", "EdDSA"], default="ES256", help="kind of the key to make")
     add("--key-file", type=Path, action="append", default=[], help="let this key log in; may be repeated")
+    add("--accounts-lag", type=float, default=0.0, metavar="SECONDS", help="REST shows accounts this late")
+    add("--extra-wallets", type=int, default=0, metavar="N", help="empty wallets an account has besides")
     add("--faults", type=Path, metavar="FILE", help="fault script")
     add("--no-client-id", action="store_true", help="leave client_id out of envelopes")
     add("--die-with-parent", action="store_true", help="end when the parent process ends (Linux only)")
@@ -91,6 +94,7 @@ def _options(args: argparse.Namespace, *, ticks_per_s: float, **market: Any) -> 
         host=args.host,
         port=args.port,
         user_port=_port(args.user_port),
+        rest_port=_port(args.rest_port),
         ticks_per_s=ticks_per_s,
         client_id=not args.no_client_id,
     )
@@ -100,6 +104,8 @@ def _options(args: argparse.Namespace, *, ticks_per_s: float, **market: Any) -> 
         key_files=key_files,
         tls_dir=args.tls_dir,
         faults=args.faults,
+        accounts_lag_s=args.accounts_lag,
+        extra_wallets=args.extra_wallets,
         **market,
     )
 

@@ -21,15 +21,26 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from streamer.errors import ConfigError
+from streamer.simulator.account import Bank
+from streamer.simulator.admin import AdminCommand, SetStatus
+from streamer.simulator.catalogue import Catalogue
 from streamer.simulator.client import Client
+from streamer.simulator.clock import Clock
 from streamer.simulator.counters import RateMeter
 from streamer.simulator.desk import Desk
+from streamer.simulator.exchange_rest import RestServer
 from streamer.simulator.faults import Command, Fault, FaultBoard, FaultKind, Heal, Pause, Query, Tick
 from streamer.simulator.keys import JwtChecker
 from streamer.simulator.listener import Connection, listen
 from streamer.simulator.market import Market, RandomWalkMarket
 from streamer.simulator.recording import Recording
+from streamer.simulator.rest_account import RestAccount
+from streamer.simulator.rest_market import RestMarket
+from streamer.simulator.rest_routes import Routes
 from streamer.simulator.settings import ExchangeSettings
+from streamer.simulator.staff import Staff
+from streamer.simulator.tape import Tape
+from streamer.simulator.trading import Trade, carry_out
 
 _CLOCK_TICK_S = 0.02
 _SATURATED_BATCH = 512
@@ -46,6 +57,7 @@ class ExchangeServer:
         keys: Key name to public key (PEM) of everyone who may log in.
         ssl_context: Makes both hosts speak TLS.
         clock_ns: Wall clock, in nanoseconds: a wrong one imitates clock offset.
+        bank: Accounts and orders of the keys.
     """
 
     def __init__(
@@ -56,13 +68,22 @@ class ExchangeServer:
         keys: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
+        bank: Bank | None = None,
     ) -> None:
         self.market = market
         self.settings = settings or ExchangeSettings()
         self._ssl, self._clock_ns = ssl_context, clock_ns
-        self.desk = Desk(market, JwtChecker(keys or {}), self.settings, clock_ns)
+        self.clock, self.catalogue = Clock(clock_ns), Catalogue(market)
+        seed = market.seed if isinstance(market, RandomWalkMarket) else 0
+        self.tape = Tape(market.opening, clock_ns(), seed, len(market.products))
+        self.bank = bank or Bank()
+        self.bank.admit(keys or {})
+        checker = JwtChecker(keys or {})
+        self.desk = Desk(market, checker, self.settings, self.clock, self.catalogue, self.tape, self.bank)
+        self._staff = Staff(checker, self.clock, self.catalogue)
         self.desk.on_ticker_subscription = self._start_replay
         self.board = FaultBoard()
+        self.rest = self._make_rest(checker) if self.settings.rest_port is not None else None
         self.connects, self.messages = RateMeter(), RateMeter()
         self.refused = 0
         self.is_paused = False
@@ -129,6 +150,21 @@ class ExchangeServer:
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"{'wss' if self._ssl else 'ws'}://{host}:{port}"
 
+    @property
+    def rest_url(self) -> str | None:
+        """URL of REST, without a path; None if there is no REST."""
+        if self.rest is None:
+            return None
+        return self._url(self.rest.port).replace("ws", "http", 1)
+
+    def _make_rest(self, checker: JwtChecker) -> RestServer:
+        fill = self.settings.fill_candles
+        routes = Routes(
+            RestMarket(self.market, self.catalogue, self.tape, self.clock, fill_candles=fill),
+            RestAccount(self.bank, self.market, checker, self.clock),
+        )
+        return RestServer(routes, checker, self.clock, self.board, self.settings, self._now_s)
+
     # Life
 
     async def _run(self) -> None:
@@ -137,6 +173,8 @@ class ExchangeServer:
             async with asyncio.TaskGroup() as self._tasks:
                 self._spawn(self._replay() if isinstance(self.market, Recording) else self._tick_on())
                 self._spawn(self._keep_house())
+                if self.rest is not None:
+                    self._spawn(self.rest.run())
                 self._listening.set_result(None)
                 await self._stop.wait()
                 await self._shut()
@@ -157,10 +195,14 @@ class ExchangeServer:
                 )
             except OSError as exc:
                 raise ConfigError(f"{host} port", port, f"cannot be listened on: {exc}") from exc
+        if self.rest is not None and self.settings.rest_port is not None:
+            self.rest.listen(self.settings.rest_port, self._ssl)
 
     async def _shut(self) -> None:
         for server in self._servers.values():
             server.close(close_connections=False)  # ours close below, under a deadline
+        if self.rest is not None:
+            await self.rest.stop()
         await asyncio.gather(*(client.close(1001) for client in list(self.clients.values())))
         for server in self._servers.values():
             # Unfinished handshakes would hold the server up for the library's 10 s.
@@ -243,7 +285,7 @@ class ExchangeServer:
             for _ in range(min(due, _MAX_DUE)):
                 product_id = self.market.next_tick()
                 if product_id is not None:
-                    self.desk.publish(product_id, self.desk.now_stamp())
+                    self.desk.trade(product_id)
             self._flush(now_s)
 
     async def _saturate(self, market: RandomWalkMarket) -> None:
@@ -341,6 +383,7 @@ class ExchangeServer:
                 self._fault(command)
             case Heal():
                 self.board.heal()
+                self.bank.outbox.heal()
                 self.is_paused = False
                 self._apply_board()
                 for client in self.clients.values():
@@ -355,11 +398,36 @@ class ExchangeServer:
                     self.market.tick(product_id)
                 else:
                     self.market.set_price(product_id, price)
-                self.desk.publish(product_id, self.desk.now_stamp())
+                self.desk.trade(product_id)
                 self._flush(self._now_s())
+            case Query("rest"):
+                if self.rest is None:
+                    raise ConfigError("query", "rest", "this exchange has no REST")
+                return {"ok": True, **self.rest.described()}
             case Query():
                 return {"ok": True, **self.state()}
+            case Trade():
+                return self._trade(command)
+            case _:
+                self._administer(command)
         return {"ok": True}
+
+    def _administer(self, command: AdminCommand) -> None:
+        closed = self._staff.carry_out(command)
+        for client in list(self.clients.values()):
+            if closed is not None and closed in client.key_names:
+                self._spawn(client.close(self.settings.drop_code))
+        if isinstance(command, SetStatus):
+            self.desk.tell_status(command.product_id, self.clients.values())
+            self._flush(self._now_s())
+
+    def _trade(self, trade: Trade) -> dict[str, Any]:
+        reply = carry_out(self.bank, trade, self._clock_ns() / 1e9)
+        if updates := self.bank.outbox.take():
+            self.desk.tell_orders(updates, self.clients.values())
+            # At once and not with the clock's next tick: who measures latency measures from here.
+            self._flush(self._now_s())
+        return reply
 
     def _fault(self, fault: Fault) -> None:
         if fault.is_lasting:

@@ -1,7 +1,8 @@
 """What can go wrong, and when: fault commands, fault scripts and the board of faults in force. Pure.
 
 A command is a JSON object: `{"fault": "silence", "for_s": 10}`, `{"query": "state"}`,
-`{"tick": "BTC-USD", "price": "84000"}`, `{"pause": true}` or `{"heal": true}`.
+`{"tick": "BTC-USD", "price": "84000"}`, `{"pause": true}` or `{"heal": true}`, or one of those in `admin`
+and `trading`.
 In a script each also has `at_s`.
 """
 
@@ -16,6 +17,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from streamer.errors import ConfigError
+from streamer.simulator import admin, trading
+from streamer.simulator.admin import AdminCommand
+from streamer.simulator.checks import check as _check
+from streamer.simulator.checks import ids as _ids
+from streamer.simulator.checks import number as _number
+from streamer.simulator.checks import one_of as _one_of
+from streamer.simulator.checks import only as _only
+from streamer.simulator.checks import path as _path
+from streamer.simulator.checks import shown as _shown
+from streamer.simulator.checks import whole as _whole
 from streamer.simulator.garbage import GarbageKind
 
 
@@ -39,6 +50,14 @@ class FaultKind(StrEnum):
     ACK_WITHOUT_DATA = "ack_without_data"
     PING_FLOOD = "ping_flood"
     FRAGMENT = "fragment"
+    REST_STATUS = "rest_status"
+    REST_SLOW = "rest_slow"
+    REST_HANG = "rest_hang"
+    REST_DRIBBLE = "rest_dribble"
+    REST_RESET = "rest_reset"
+    REST_UNAUTHORIZED = "rest_unauthorized"
+    REST_GARBAGE = "rest_garbage"
+    REST_REPEAT_CURSOR = "rest_repeat_cursor"
 
 
 CLOSE_CODES = (1000, 1001, 1008, 1011, 1012, 1013)
@@ -95,10 +114,13 @@ class Heal:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Ask for the state."""
+    """Ask for the state, or for what REST was asked."""
+
+    what: str = "state"
 
 
-Command = Fault | Tick | Pause | Heal | Query
+Command = Fault | Tick | Pause | Heal | Query | AdminCommand | trading.Trade
+_VERBS = ("fault", "tick", "pause", "heal", "query", *admin.VERBS, *trading.VERBS)
 
 
 class Timed(NamedTuple):
@@ -106,39 +128,6 @@ class Timed(NamedTuple):
 
     at_s: float
     command: Command
-
-
-def _number(minimum: float, *, above: bool = False) -> Callable[[object], str | None]:
-    rule = f"must be a number {'above' if above else 'of at least'} {minimum:g}"
-
-    def check(value: object) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return rule
-        return None if value > minimum or (value == minimum and not above) else rule
-
-    return check
-
-
-def _whole(low: int, high: int) -> Callable[[object], str | None]:
-    def check(value: object) -> str | None:
-        fits = type(value) is int and low <= value <= high
-        return None if fits else f"must be a whole number from {low} to {high}"
-
-    return check
-
-
-def _one_of(*allowed: object) -> Callable[[object], str | None]:
-    def check(value: object) -> str | None:
-        # type() as well: True == 1, and 1000.0 == 1000.
-        fits = any(value == a and type(value) is type(a) for a in allowed)
-        return None if fits else f"must be one of {', '.join(map(str, allowed))}"
-
-    return check
-
-
-def _ids(value: object) -> str | None:
-    fits = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
-    return None if fits else "must be a list of product ids, at least one"
 
 
 class _Option(NamedTuple):
@@ -149,6 +138,12 @@ class _Option(NamedTuple):
 _KINDS = _one_of("all", *(str(kind) for kind in GarbageKind))
 _COUNT = _whole(1, 2**31)
 _BUFFERED = _whole(1, 10_000)
+BODIES_OF_429 = ("rotate", "empty", "html", "json")
+"""The bodies seen with a 429; `rotate` takes them in turn."""
+
+# Which requests: those whose path (below the prefix) starts so, and only the next n of them.
+_REST_PREFIX = "/api/v3/brokerage"
+_WHICH = {"path": _Option(None, _path), "n": _Option(None, _COUNT)}
 
 _OPTIONS: dict[FaultKind, dict[str, _Option]] = {
     FaultKind.CLOSE: {"code": _Option(1001, _one_of(*CLOSE_CODES))},
@@ -164,6 +159,19 @@ _OPTIONS: dict[FaultKind, dict[str, _Option]] = {
     FaultKind.OVERSIZED: {"size_bytes": _Option(64 << 20, _whole(1, 1 << 30))},
     FaultKind.SLOW_FRAMES: {"delay_s": _Option(0.0, _number(0))},
     FaultKind.PING_FLOOD: {"per_s": _Option(1000, _whole(1, 100_000))},
+    FaultKind.REST_STATUS: {
+        "status": _Option(503, _whole(400, 599)),
+        "body": _Option("rotate", _one_of(*BODIES_OF_429)),
+        "retry_after_s": _Option(None, _whole(0, 86_400)),
+        **_WHICH,
+    },
+    FaultKind.REST_SLOW: {"delay_s": _Option(1.0, _number(0)), **_WHICH},
+    FaultKind.REST_HANG: _WHICH,
+    FaultKind.REST_DRIBBLE: {"delay_s": _Option(0.05, _number(0)), **_WHICH},
+    FaultKind.REST_RESET: _WHICH,
+    FaultKind.REST_UNAUTHORIZED: {**_WHICH, "n": _Option(1, _COUNT)},
+    FaultKind.REST_GARBAGE: _WHICH,
+    FaultKind.REST_REPEAT_CURSOR: _WHICH,
 }
 
 _LASTING = frozenset(
@@ -177,6 +185,14 @@ _LASTING = frozenset(
         FaultKind.ACK_WITHOUT_DATA,
         FaultKind.PING_FLOOD,
         FaultKind.FRAGMENT,
+        FaultKind.REST_STATUS,
+        FaultKind.REST_SLOW,
+        FaultKind.REST_HANG,
+        FaultKind.REST_DRIBBLE,
+        FaultKind.REST_RESET,
+        FaultKind.REST_UNAUTHORIZED,
+        FaultKind.REST_GARBAGE,
+        FaultKind.REST_REPEAT_CURSOR,
     }
 )
 
@@ -193,9 +209,14 @@ def parse_command(value: object, where: str = "command") -> Command:
     """
     if not isinstance(value, dict):
         raise ConfigError(where, value, "must be an object")
-    verbs = [v for v in ("fault", "tick", "pause", "heal", "query") if v in value]
+    verbs = [v for v in _VERBS if v in value]
+    for also_option in ("status", "product"):  # verbs that are options of other commands
+        if len(verbs) > 1 and also_option in verbs:
+            verbs.remove(also_option)
     if len(verbs) != 1:
-        raise ConfigError(where, _shown(value), "must have exactly one of fault, tick, pause, heal, query")
+        raise ConfigError(where, _shown(value), f"must have exactly one of {', '.join(_VERBS)}")
+    if trading.is_trade(verbs[0], value):
+        return trading.parse_trade(value, where)
     given = dict(value)
     match verbs[0]:
         case "fault":
@@ -213,10 +234,12 @@ def parse_command(value: object, where: str = "command") -> Command:
             _only(given, where, "heal")
             _check(where, "heal", given["heal"], _one_of(True))
             return Heal()
-        case _:
+        case "query":
             _only(given, where, "query")
-            _check(where, "query", given["query"], _one_of("state"))
-            return Query()
+            _check(where, "query", given["query"], _one_of("state", "rest", *trading.QUERIES))
+            return Query(given["query"])
+        case verb:
+            return admin.parse(verb, given, where)
 
 
 def _fault(given: dict[str, Any], where: str) -> Fault:
@@ -239,19 +262,11 @@ def _fault(given: dict[str, Any], where: str) -> Fault:
         # A default may be None ("not set"); a given value must pass, an explicit null too.
         if option in given:
             _check(where, option, given[option], check)
+    if kind.startswith("rest_"):
+        if connection is not None:
+            raise ConfigError(where, connection, f"{kind} is for requests and takes no connection")
+        options["path"] = options["path"] and (options["path"].removeprefix(_REST_PREFIX) or "/")
     return Fault(kind, for_s, connection, options)
-
-
-def _only(given: Mapping[str, Any], where: str, *allowed: str) -> None:
-    unknown = sorted(set(given) - set(allowed))
-    if unknown:
-        raise ConfigError(where, unknown[0], f"is not an option here (known: {', '.join(allowed) or 'none'})")
-
-
-def _check(where: str, option: str, value: object, check: Callable[[object], str | None]) -> None:
-    rule = check(value)
-    if rule is not None:
-        raise ConfigError(f"{where}: {option}", value, rule)
 
 
 def parse_script(text: str, name: str = "faults") -> list[Timed]:
@@ -289,16 +304,12 @@ def _json(text: str, where: str) -> Any:
         raise ConfigError(where, _shown(text), f"must be JSON ({exc})") from exc
 
 
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 class FaultBoard:
     """The lasting faults in force. Time comes in as an argument, in seconds of any steady clock."""
 
     def __init__(self) -> None:
         self._active: list[tuple[float, Fault]] = []
+        self._taken: dict[int, int] = {}
 
     def start(self, fault: Fault, now_s: float) -> None:
         """Put a lasting fault in force."""
@@ -309,17 +320,19 @@ class FaultBoard:
     def heal(self) -> None:
         """End every fault."""
         self._active.clear()
+        self._taken.clear()
 
     def expire(self, now_s: float) -> bool:
         """Drop the faults whose time is over; say whether there were any."""
         left = [entry for entry in self._active if entry[0] > now_s]
         changed = len(left) != len(self._active)
         self._active = left
+        self._taken = {i: n for i, n in self._taken.items() if any(i == id(fault) for _, fault in left)}
         return changed
 
     def active(self) -> list[Fault]:
         """Return the faults in force, oldest first."""
-        return [fault for _, fault in self._active]
+        return [fault for _, fault in self._active if not self._is_spent(fault)]
 
     def find(self, kind: FaultKind, connection: int) -> Fault | None:
         """Return the newest fault of a kind in force for a connection, or None."""
@@ -327,6 +340,28 @@ class FaultBoard:
             if fault.kind is kind and fault.connection in (None, connection):
                 return fault
         return None
+
+    def applies(self, kind: FaultKind, path: str) -> Fault | None:
+        """Return the newest fault of a kind for REST requests to a path (below the prefix), or None."""
+        for _, fault in reversed(self._active):
+            if fault.kind is kind and path.startswith(fault.options["path"] or "/") and not self._is_spent(fault):
+                return fault
+        return None
+
+    def _is_spent(self, fault: Fault) -> bool:
+        wanted = fault.options.get("n") if fault.is_lasting else None
+        return wanted is not None and self._taken.get(id(fault), 0) >= wanted
+
+    def is_in_force(self, fault: Fault) -> bool:
+        """Whether a fault has neither been healed nor run out of time; one for n requests may have had them."""
+        return any(entry[1] is fault for entry in self._active)
+
+    def take(self, kind: FaultKind, path: str) -> Fault | None:
+        """As `applies`, and count the request: a fault for the next n of them is for no more."""
+        fault = self.applies(kind, path)
+        if fault is not None and fault.options["n"] is not None:
+            self._taken[id(fault)] = self._taken.get(id(fault), 0) + 1
+        return fault
 
     def effects(self, connection: int) -> Effects:
         """Return what the faults in force do to the frames of a connection."""

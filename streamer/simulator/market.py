@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import orjson
 
@@ -54,6 +54,25 @@ def demo_products(n: int) -> list[str]:
     return [*list(POPULAR)[:n], *made_up]
 
 
+class Deal(NamedTuple):
+    """The trade behind a ticker; `side` is the maker's."""
+
+    price: str
+    size: str
+    side: str
+
+
+def increment(decimals: int) -> str:
+    """Return the smallest step of a number with so many decimals: "0.01" for 2."""
+    return f"0.{'1'.zfill(decimals)}" if decimals else "1"
+
+
+def size_unit(price: int, decimals: int) -> int:
+    """Return the unit of made-up sizes at a price, in 10^-8 base: 65,535 of them are worth about 5,000 quote."""
+    units: int = 5_000 * 10 ** (_SIZE_DECIMALS + decimals) // price >> 16
+    return max(1, units)
+
+
 class Market(Protocol):
     """Where an exchange gets its tickers from."""
 
@@ -69,6 +88,15 @@ class Market(Protocol):
 
     def timestamp(self, product_id: str) -> bytes | None:
         """Return the envelope time the newest ticker must carry; None means the time of sending."""
+
+    def last_deal(self, product_id: str) -> Deal | None:
+        """Return the trade behind the newest ticker, or None if there was none or it has no price."""
+
+    def opening(self, product_id: str) -> str | None:
+        """Return the price at which a made-up past must end, None for a market whose past is not made up."""
+
+    def increment(self, product_id: str) -> str:
+        """Return the smallest step of the product's price."""
 
 
 def _decimal(units: int, decimals: int) -> str:
@@ -104,11 +132,13 @@ class _Walk:
 
     __slots__ = (
         "anchor", "ask_size", "bid_size", "decimals", "high", "high_year", "low", "low_year", "opened",
-        "other", "price", "price_is_ask", "product_id", "range_text", "size_texts", "size_unit", "volume",
+        "other", "price", "price_is_ask", "product_id", "range_text", "size_texts", "size_unit", "start",
+        "traded", "volume",
     )  # fmt: skip
 
     def __init__(self, product_id: str, start: str, seed_bits: int) -> None:
-        self.product_id = product_id
+        self.product_id, self.start = product_id, start
+        self.traded = 0
         self.decimals = len(start.partition(".")[2])
         self.price = self.anchor = int(start.replace(".", ""))
         # The day so far: opened up to 2 % away, with a range around both ends.
@@ -116,8 +146,7 @@ class _Walk:
         self.low = max(1, min(self.price, self.opened) * 985 // 1000)
         self.high = max(self.price, self.opened) * 1015 // 1000
         self.low_year, self.high_year = max(1, self.low * 7 // 10), self.high * 3 // 2
-        # A size of 65,535 units is worth about 5,000 of the quote currency.
-        self.size_unit = max(1, 5_000 * 10 ** (_SIZE_DECIMALS + self.decimals) // self.price >> 16)
+        self.size_unit = size_unit(self.price, self.decimals)
         self.volume = self.size_unit * (2**33 + seed_bits * 2)
         self.other, self.price_is_ask = self.price - 1, True
         # Rendering is most of a tick's cost, so sizes come from a small table of ready texts.
@@ -155,7 +184,8 @@ class _Walk:
             self.other, self.price_is_ask = max(1, price - spread), True
         else:
             self.other, self.price_is_ask = price + spread, False
-        self.volume += self.size_unit * (1 + (bits >> 32 & 0x3FF))
+        self.traded = self.size_unit * (1 + (bits >> 32 & 0x3FF))
+        self.volume += self.traded
         self.bid_size = self.size_texts[bits >> 42 & 127]
         self.ask_size = self.size_texts[bits >> 49 & 127]
         if price < self.low or price > self.high:
@@ -194,6 +224,7 @@ class RandomWalkMarket:
         quiet: Collection[str] = (),
         start: dict[str, str] | None = None,
     ) -> None:
+        self.seed = seed
         self._random = random.Random(seed)
         given = start or {}
         self._walks = {
@@ -232,6 +263,23 @@ class RandomWalkMarket:
     def timestamp(self, product_id: str) -> bytes | None:
         """Return None: a made-up ticker is stamped when it is sent."""
         return None
+
+    def last_deal(self, product_id: str) -> Deal | None:
+        """Return the trade behind the newest ticker, or None if there was none yet."""
+        walk = self._walks.get(product_id)
+        if walk is None or not walk.traded:
+            return None
+        price, size = _decimal(walk.price, walk.decimals), _decimal(walk.traded, _SIZE_DECIMALS)
+        return Deal(price, size, "SELL" if walk.price_is_ask else "BUY")
+
+    def opening(self, product_id: str) -> str | None:
+        """Return the price the walk started from, or None for an unknown product."""
+        walk = self._walks.get(product_id)
+        return walk.start if walk is not None else None
+
+    def increment(self, product_id: str) -> str:
+        """Return the smallest step of the product's price."""
+        return increment(self._known(product_id).decimals)
 
     def tick(self, product_id: str) -> bytes:
         """Let one product trade and return its new ticker as JSON.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from streamer.errors import ConfigError
+from streamer.simulator.market import Deal, increment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from streamer.simulator.market import Ticker
+
+_PRICE = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,29 @@ class Recording:
         """Return the recorded envelope time of the newest ticker that has passed."""
         found = self._latest.get(product_id)
         return found[1] if found else None
+
+    def last_deal(self, product_id: str) -> Deal | None:
+        """Return the trade behind the newest ticker; its size is made up, as a ticker does not say it."""
+        ticker = self.latest(product_id)
+        return deal_of(ticker) if ticker is not None else None
+
+    def opening(self, product_id: str) -> str | None:
+        """Return None: a capture has no past but its own."""
+        return None
+
+    def increment(self, product_id: str) -> str:
+        """Return the step of the newest price as it is written, at least a hundredth."""
+        price = (self.latest(product_id) or {}).get("price", "")
+        return increment(max(2, len(price.partition(".")[2])))
+
+
+def deal_of(ticker: Ticker) -> Deal | None:
+    """Return the trade behind a recorded ticker, None if it has no price; what it does not say is made up."""
+    price, size = ticker.get("price", ""), ticker.get("best_ask_quantity", "")
+    if _PRICE.fullmatch(price) is None:
+        return None
+    side = "SELL" if price == ticker.get("best_ask") else "BUY"
+    return Deal(price, size if _PRICE.fullmatch(size) and size.strip("0.") else "0.01", side)
 
 
 def load_lines(path: Path) -> list[Recorded]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.errors import ConfigError
+from streamer.simulator.account import Bank
 from streamer.simulator.control import ControlServer
 from streamer.simulator.exchange_ws import ExchangeServer
 from streamer.simulator.faults import Timed, parse_script
@@ -35,6 +36,8 @@ class Options:
         key_files: Coinbase key files whose keys may log in.
         tls_dir: Folder for a throw-away CA and certificate; None for plain `ws://`.
         faults: A fault script; its times count from the moment everything listens.
+        accounts_lag_s: REST shows accounts and orders as they were this long ago.
+        extra_wallets: How many empty wallets each account has besides those with money.
     """
 
     exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
@@ -45,6 +48,8 @@ class Options:
     key_files: Sequence[Path] = ()
     tls_dir: Path | None = None
     faults: Path | None = None
+    accounts_lag_s: float = 0.0
+    extra_wallets: int = 0
 
 
 async def run(options: Options, announce: Announce) -> None:
@@ -52,7 +57,8 @@ async def run(options: Options, announce: Announce) -> None:
 
     Args:
         options: What to run.
-        announce: Called once with the addresses: `url`, `user_url`, `control_port`, `ca`, `products`, `keys`.
+        announce: Called once with the addresses: `url`, `user_url`, `rest_url`, `control_port`, `ca`,
+            `products`, `keys`.
 
     Raises:
         ConfigError: A port, file or script that cannot be used; nothing was started.
@@ -85,7 +91,9 @@ async def _run(market: Market, options: Options, announce: Announce) -> None:
     script = _load_script(options.faults)
     keys = dict(load_public_key(path) for path in options.key_files)
     tls = make_server_tls(options.tls_dir) if options.tls_dir else None
-    exchange = ExchangeServer(market, options.exchange, keys=keys, ssl_context=tls.context if tls else None)
+    bank = Bank(lag_s=options.accounts_lag_s, extra_wallets=options.extra_wallets)
+    context = tls.context if tls else None
+    exchange = ExchangeServer(market, options.exchange, keys=keys, ssl_context=context, bank=bank)
     async with exchange:
         if options.control_port is None:
             announce(_addresses(exchange, None, tls.ca_path if tls else None, keys))
@@ -114,6 +122,8 @@ def _addresses(
         "user_url": exchange.user_url if has_user else None,
         "port": exchange.port,
         "user_port": exchange.user_port if has_user else None,
+        "rest_url": exchange.rest_url,
+        "rest_port": exchange.rest.port if exchange.rest is not None else None,
         "control_port": control_port,
         "ca": str(ca) if ca else None,
         "products": list(exchange.market.products),

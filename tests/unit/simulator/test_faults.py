@@ -66,6 +66,11 @@ def test_commands_mean_what_they_say() -> None:
         ({"fault": "garbage", "kind": "spam"}, "must be one of"),
         ({"fault": "refuse_upgrade", "status": 200}, "whole number"),
         ({"fault": "silence", "connection": 0}, "whole number"),
+        ({"fault": "rest_status", "status": 200}, "whole number"),
+        ({"fault": "rest_status", "body": "xml"}, "must be one of"),
+        ({"fault": "rest_hang", "path": "accounts"}, "must be a path"),
+        ({"fault": "rest_hang", "n": 0}, "whole number"),
+        ({"fault": "rest_slow", "connection": 1}, "takes no connection"),
         ({"pause": 1}, "must be one of"),
         ({"heal": False}, "must be one of"),
         ({"query": "weather"}, "must be one of"),
@@ -177,3 +182,25 @@ def test_garbage_uses_a_number_only_where_one_can_be_read() -> None:
     assert set(read) <= set(taken)
     assert read == sorted(read)
     assert all(garbage(kind, number, "BTC-USD") for kind in GarbageKind)
+
+
+def test_a_rest_fault_is_for_paths_and_for_so_many_requests() -> None:
+    """`path` and `n` choose; what is spent is no longer shown, and healing ends it for those that wait."""
+    board = FaultBoard()
+    slow, status = fault(fault="rest_slow", path="/accounts", n=2), fault(fault="rest_status")
+    board.start(slow, 0)
+    board.start(status, 0)
+    assert board.take(FaultKind.REST_SLOW, "/products") is None
+    assert [board.take(FaultKind.REST_SLOW, "/accounts/1") for _ in range(3)] == [slow, slow, None]
+    assert [board.take(FaultKind.REST_STATUS, "/time") for _ in range(3)] == [status] * 3
+    assert board.active() == [status]
+    assert board.is_in_force(slow)
+    board.heal()
+    assert not board.is_in_force(slow)
+    assert board.take(FaultKind.REST_STATUS, "/time") is None
+
+
+def test_a_path_may_be_written_in_full() -> None:
+    """With the prefix or without, the same requests are meant."""
+    for path in ("/accounts", "/api/v3/brokerage/accounts"):
+        assert fault(fault="rest_hang", path=path).options["path"] == "/accounts"
