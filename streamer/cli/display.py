@@ -46,6 +46,7 @@ class Progress:
                 feeds=f"{live}/{len(vitals.feeds)}",
                 products=vitals.wanted,
                 frames_per_s=round(self._rate_of_frames(vitals), 1),
+                **({"balances": len(self._supervisor.sink.portfolio.currencies)} if self._has_balances else {}),
                 **prices,
             )
 
@@ -57,10 +58,34 @@ class Progress:
                 await asyncio.sleep(_REFRESH_S)
 
     def _ticks(self) -> Iterator[tuple[ProductId, Tick]]:
-        book = self._supervisor.sink.book
+        book = self._supervisor.sink.tickers
         for product_id in sorted(self._supervisor.wanted):
             if (tick := book.get(product_id)) is not None:
                 yield product_id, tick
+
+    @property
+    def _has_balances(self) -> bool:
+        return self._supervisor.streams.accounts is not None
+
+    def _balances(self, rows: int) -> list[Table | Text]:
+        """Return the balances that are not zero, as many as there is room for."""
+        if not self._has_balances:
+            return []
+        ledger = self._supervisor.sink.portfolio.ledger
+        states = {c: state for c in sorted(ledger.currencies) if (state := ledger.state(c)) and state.amounts.total}
+        if not states:
+            return [Text("\nno balances yet", style="dim")]
+        table = Table(title=None, expand=False, pad_edge=False, box=None, header_style="bold")
+        table.add_column("currency")
+        for name in ("available", "hold", "total"):
+            table.add_column(name, justify="right")
+        table.add_column("basis")
+        for currency, state in list(states.items())[:rows]:
+            amounts, basis = state.amounts, "suspect" if state.suspect else state.basis.value
+            style = "red" if state.suspect else "green" if basis == "confirmed" else "yellow"
+            figures = (f"{amount:f}" for amount in (amounts.available, amounts.hold, amounts.total))
+            table.add_row(currency, *figures, Text(basis, style=style))
+        return [Text(""), table]
 
     def _rate_of_frames(self, vitals: Vitals) -> float:
         frames, at = self._last_frames
@@ -79,7 +104,8 @@ class Progress:
         for name in ("age", "updates/s", "feed"):
             table.add_column(name, justify="right")
         ticks = dict(self._ticks())
-        rows = max(3, height - 8)
+        balances = self._balances(max(2, height // 3))
+        rows = max(3, height - 8 - sum(part.row_count + 1 for part in balances if isinstance(part, Table)))
         now = time.time()
         for product_id in sorted(self._supervisor.wanted)[:rows]:
             tick = ticks.get(product_id)
@@ -98,7 +124,7 @@ class Progress:
             )
         hidden = len(self._supervisor.wanted) - rows
         footer = [Text(f"… and {hidden} more", style="dim")] if hidden > 0 else []
-        return Group(self._headline(vitals), table, *footer)
+        return Group(self._headline(vitals), table, *footer, *balances)
 
     def _headline(self, vitals: Vitals) -> Text:
         simulated = any(facts.source is Source.SIMULATOR for facts in vitals.feeds)
@@ -111,13 +137,16 @@ class Progress:
             text.append(f", {vitals.lag_s:.0f} s behind", style="red")
         if vitals.redis_why is not None:
             text.append(f"\nRedis is away: {plain(vitals.redis_why)}", style="bold red")
+        accounts = self._supervisor.streams.accounts
+        if accounts is not None and accounts.why is not None:
+            text.append(f"\naccounts: {plain(accounts.why)}", style="red")
         for facts in vitals.feeds:
             if facts.why:
                 text.append(f"\n{facts.id} {facts.state.value}: {plain(facts.why)}", style="red")
         return text
 
     def _updates_per_s(self, product_id: ProductId) -> float:
-        count, now = self._supervisor.sink.book.updates.get(product_id, 0), time.monotonic()
+        count, now = self._supervisor.sink.tickers.updates.get(product_id, 0), time.monotonic()
         before, at = self._counts.get(product_id, (count, now))
         if now - at >= 1.0:
             self._rates[product_id] = (count - before) / (now - at)

@@ -8,6 +8,8 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import orjson
@@ -32,9 +34,13 @@ _MAX_ADDRESS_BYTES = 1 << 20  # the line that tells the addresses tells the prod
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Where the prices come from."""
+    """Where the data comes from.
 
-    ws_url: str
+    Attributes:
+        settings: With the addresses of the exchange, and the key that it takes.
+    """
+
+    settings: Settings
     source: Source
     name: str
 
@@ -80,11 +86,13 @@ async def exchange(
             log.warning("exchange.unreachable", url=settings.ws_url, why=why)
         name = "simulator" if why is not None and embedded and not given_url else "coinbase"
     if name == "simulator" and not given_url:
-        async with _simulator(simulated_products([*settings.products, *products])) as url:
-            yield Exchange(url, Source.SIMULATOR, "simulator")
+        async with _simulator(simulated_products([*settings.products, *products])) as addresses:
+            # Never our own key: it has nothing to do with a simulated account.
+            own = {"api_key": None, "api_secret": None} | addresses
+            yield Exchange(settings.model_copy(update=own), Source.SIMULATOR, "simulator")
     else:
         source = Source.SIMULATOR if name == "simulator" else Source.COINBASE
-        yield Exchange(settings.ws_url, source, urlsplit(settings.ws_url).netloc)
+        yield Exchange(settings, source, urlsplit(settings.ws_url).netloc)
 
 
 def simulated_products(asked: Iterable[str]) -> list[str]:
@@ -93,31 +101,51 @@ def simulated_products(asked: Iterable[str]) -> list[str]:
 
 
 @asynccontextmanager
-async def _simulator(products: Collection[str]) -> AsyncIterator[str]:
-    """Run the simulator as a child process, so that it is as far from us as an exchange is."""
-    command = [sys.executable, "-m", "streamer.simulator", "--port", "0", "--user-port", "0", "--die-with-parent"]
-    command += ["--products", ",".join(products), "--rate", str(_TICKS_PER_PRODUCT_S * len(products))]
-    # Its own session: Ctrl-C in the terminal goes to us, and we end it when the feeds have let go.
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=DEVNULL,
-        stdout=PIPE,
-        env=child_environment(),
-        start_new_session=True,
-        limit=_MAX_ADDRESS_BYTES,
-    )
-    try:
-        yield await _address(process)
-    finally:
-        await _end(process)
+async def _simulator(products: Collection[str]) -> AsyncIterator[dict[str, str]]:
+    """Run the simulator as a child process, so that it is as far from us as an exchange is; yield its settings."""
+    with TemporaryDirectory(prefix="streamer-") as folder:
+        key_file = Path(folder) / "key.json"
+        command = [
+            sys.executable,
+            "-m",
+            "streamer.simulator",
+            "--port",
+            "0",
+            "--user-port",
+            "0",
+            "--rest-port",
+            "0",
+        ]
+        command += ["--die-with-parent", "--make-key", str(key_file)]
+        command += ["--products", ",".join(products), "--rate", str(_TICKS_PER_PRODUCT_S * len(products))]
+        # Its own session: Ctrl-C in the terminal goes to us, and we end it when the feeds have let go.
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            env=child_environment(),
+            start_new_session=True,
+            limit=_MAX_ADDRESS_BYTES,
+        )
+        try:
+            addresses = await _addresses(process)
+            yield {
+                "ws_url": addresses["url"],
+                "ws_user_url": addresses["user_url"],
+                "rest_url": addresses["rest_url"],
+                "key_file": str(key_file),
+            }
+        finally:
+            await _end(process)
 
 
-async def _address(process: Process) -> str:
+async def _addresses(process: Process) -> dict[str, str]:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(_SIMULATOR_START_S):
             line = await process.stdout.readline()
-        return str(orjson.loads(line)["url"])
+        addresses: dict[str, str] = orjson.loads(line)
+        return {name: addresses[name] for name in ("url", "user_url", "rest_url")}
     except (TimeoutError, ValueError, KeyError, TypeError) as exc:  # ValueError: no JSON, or no end of a line
         raise StreamerError("the simulator did not start; try it by itself: streamer simulate") from exc
 

@@ -18,8 +18,10 @@ import structlog
 
 from streamer import logs, settings
 from streamer.cli.common import run_async
-from streamer.coinbase.feed import Feed, Paces
+from streamer.coinbase.feed import Endpoint, Feed
+from streamer.coinbase.intake import TickerIntake
 from streamer.coinbase.messages import Decoder
+from streamer.coinbase.pace import Paces
 from streamer.coinbase.session import Session
 from streamer.coinbase.transport import OnMessage, choose, tls_context
 from streamer.errors import ConfigError, StreamerError
@@ -116,16 +118,15 @@ async def _record(config: settings.Settings, products: list[ProductId], tape: _T
     connect = choose(config.transport)
     session = Session(config.session_rules)
     session.want(products)
+    decoder = Decoder()
     feed = Feed(
         "record",
-        config.ws_url,
+        [Endpoint(config.ws_url, tls_context(config.ws_url, config.ca_file))],
         connect=lambda url, on_message, *, tls: connect(url, tap(on_message), tls=tls),
         session=session,
-        decoder=Decoder(),
+        intake=TickerIntake(decoder, lambda product_id, tick: True, lambda product_ids: None),
+        decoder=decoder,
         paces=Paces(),
-        on_tick=lambda product_id, tick: True,
-        on_suspect=lambda product_ids: None,
-        tls=tls_context(config.ws_url, config.ca_file),
     )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""`start-stream`: the main job. Streams prices into Redis until stopped."""
+"""`start-stream`: the main job. Streams into Redis until stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,9 +19,9 @@ from streamer import logs, settings
 from streamer.cli.common import add_redis_option, redis_url, run, run_async
 from streamer.cli.display import Progress
 from streamer.cli.exchange import exchange
-from streamer.coinbase.auth import read_key_file
 from streamer.errors import ConfigError, StoreUnavailable
 from streamer.ingest.supervisor import Supervisor
+from streamer.ingest.upstream import upstream
 from streamer.model import ProductId, Source, parse_product_id
 from streamer.store.address import hide_password, setting, state_dir
 from streamer.store.connect import Store
@@ -50,8 +49,7 @@ def _main(argv: Sequence[str]) -> int:
     if not arguments.no_api and arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise ConfigError("--port", arguments.port, "expected 1 to 65535")
     products = [parse_product_id(text) for text in arguments.products]
-    if config.key_file is not None:
-        read_key_file(Path(config.key_file))  # not needed for prices, but a bad one is better told at the start
+    upstream(config, Source.COINBASE)  # a key that is none is told at the start, before anything runs
     logs.configure(config.log_level)
     redis = _redis_url(arguments.redis_url)
     return run_async(_stream(config, products, redis))
@@ -66,7 +64,8 @@ def _redis_url(explicit: str | None) -> str | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="start-stream",
-        description="Stream prices from Coinbase into Redis until stopped with Ctrl-C or SIGTERM. "
+        description="Stream prices, balances, candles and products from Coinbase into Redis until stopped with "
+        "Ctrl-C or SIGTERM. "
         "Without a Redis URL it runs an embedded redis-server of its own.",
         epilog=settings.describe(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -135,14 +134,12 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
         exchange(config, products=products, embedded=redis.supervise is not None) as market,
     ):
         store = Store(redis.url)
-        supervisor = Supervisor(
-            config,
-            store,
-            products=products,
-            defaults=config.products,
-            ws_url=market.ws_url,
-            source=market.source,
-        )
+        there = upstream(market.settings, market.source)
+        supervisor = Supervisor(market.settings, store, there, products=products, defaults=config.products)
+        if there.warning:
+            log.warning("key.open", note=there.warning)
+        for note in there.notes:
+            log.warning("stream.missing", note=note)
         if market.source is Source.SIMULATOR:
             log.warning("exchange.simulated", note="SIMULATED PRICES, not a market; source=simulator in every hash")
         log.info("stream.starting", exchange=market.name, redis=redis.shown, products=len(products) or "as wanted")

@@ -110,8 +110,23 @@ def _as_text(verdict: Verdict, status: Mapping[str, Any] | None, now_ms: int) ->
     lines = [_painted(verdict.level, verdict.level) + line[len(verdict.level) :]]
     lines += [f"  - {plain(reason)}" for reason in verdict.reasons]
     if status is not None and status["feeds"]:
-        lines += ["", *_feed_table(status["feeds"], now_ms)]
+        lines += ["", *_feed_table(status["feeds"], now_ms), *_account_lines(status)]
     return "\n".join(lines)
+
+
+def _account_lines(status: Mapping[str, Any]) -> list[str]:
+    lines = [plain(note) for note in status.get("missing") or ()]
+    if (portfolio := status.get("portfolio")) is not None:
+        words = (
+            f"balances: {portfolio['currencies']} currencies, {portfolio['derived']} derived, the rest confirmed"
+        )
+        lines.append(f"{words}; {portfolio['differences']} differences between the two since start")
+        if (last := portfolio["last_difference"]) is not None:
+            told = [f"{last[kind]['available']} + {last[kind]['hold']} held" for kind in ("derived", "confirmed")]
+            lines.append(plain(f"  last difference: {last['currency']} derived {told[0]}, confirmed {told[1]}"))
+    if (rest := status.get("rest")) is not None:
+        lines.append(f"REST calls: {rest['last_hour']} in the last hour, {rest['failures']} failed since start")
+    return ["", *lines] if lines else []
 
 
 def _feed_table(feeds: Sequence[Mapping[str, Any]], now_ms: int) -> list[str]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
 
 import structlog
 
-from streamer.coinbase.messages import TICKER, Decoder, Message
-from streamer.coinbase.session import Arrival, Pace, Products, ReconnectDelay, Session
+from streamer.coinbase.clock import ExchangeClock, parse_http_date
+from streamer.coinbase.intake import Frame, Intake
+from streamer.coinbase.messages import HEARTBEATS, Decoder, Message, parse_timestamp
+from streamer.coinbase.pace import Paces, ReconnectDelay
+from streamer.coinbase.session import Arrival, Products, Session
 from streamer.coinbase.transport import Connect, Connection
 from streamer.errors import ConnectFailed, ConnectRefused, MalformedFrame
-from streamer.model import ProductId, Source, Stamp, Tick, TickerFields
+from streamer.model import ProductId, Source, Stamp
 
 log = structlog.get_logger(__name__)
 
@@ -35,18 +38,16 @@ class FeedState(StrEnum):
     LIVE = "live"
     BACKOFF = "backoff"
     REFUSED = "refused"
+    UNAUTHENTICATED = "unauthenticated"
     STOPPED = "stopped"
 
 
-@dataclass(slots=True)
-class Paces:
-    """What the exchange allows per address, over all connections: 8 connects and 8 messages a second.
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to connect, with the verifying context that wss needs."""
 
-    Advanced Trade WebSocket Rate Limits page, June 2026; an older copy says 750 connects. Built to the lower.
-    """
-
-    connects: Pace = field(default_factory=Pace)
-    messages: Pace = field(default_factory=Pace)
+    url: str
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class FeedFacts:
     """
 
     id: str
+    channel: str
     state: FeedState
     connection: int
     proof_at: float | None
@@ -73,18 +75,17 @@ class FeedFacts:
 
 
 class Feed:
-    """Keeps one WebSocket subscribed to its wanted products and passes sound ticks on.
+    """Keeps one WebSocket subscribed to one channel of its wanted products and passes sound data on.
 
     Args:
         feed_id: Name in `stream:feeds`.
-        url: Where to connect.
+        endpoints: Where to connect; the next one is tried where one brings no valid data.
         connect: Transport.
-        session: The rules.
+        session: The rules, and the channel.
+        intake: What becomes of the data.
         decoder: Shared by all feeds of a process; counts what it passed over.
         paces: Shared by all feeds of a process.
-        on_tick: Takes a tick under the id that was asked for; returns whether it was news.
-        on_suspect: Told which products a gap has cast doubt on.
-        tls: Verifying context for wss.
+        clock: Learns from this feed what time it is on the exchange.
         numbers: Gives each connection its number. Shared by all feeds of a process, so that a feed made anew
             under an old name does not start over: readers and the write script compare these numbers.
         on_state: Told that the feed has come or gone, or doubts its values: something readers should know soon.
@@ -93,23 +94,24 @@ class Feed:
     def __init__(
         self,
         feed_id: str,
-        url: str,
+        endpoints: Sequence[Endpoint],
         *,
         connect: Connect,
         session: Session,
+        intake: Intake,
         decoder: Decoder,
         paces: Paces,
-        on_tick: Callable[[ProductId, Tick], bool],
-        on_suspect: Callable[[Collection[ProductId]], None],
-        tls: ssl.SSLContext | None = None,
         source: Source = Source.COINBASE,
+        clock: ExchangeClock | None = None,
         numbers: Iterator[int] | None = None,
         on_state: Callable[[], None] = lambda: None,
         delay: ReconnectDelay | None = None,
     ) -> None:
-        self.id, self._url, self._tls = feed_id, url, tls
+        self.id, self._endpoints, self._endpoint = feed_id, endpoints, 0
         self._connect, self._session, self._paces = connect, session, paces
-        self._on_tick, self._on_suspect, self._on_state = on_tick, on_suspect, on_state
+        self._intake, self._on_state = intake, on_state
+        self._channel = session.channel
+        self._clock = clock or ExchangeClock()
         self._delay = delay or ReconnectDelay()
         self._default_source = source
         self._numbers = numbers if numbers is not None else count(1)
@@ -117,11 +119,12 @@ class Feed:
         self._stamp = Stamp(feed_id, 0, source)
         self._state = FeedState.CONNECTING
         self._why: str | None = None
-        self._decoder, self._decode, self._sound_tickers = decoder, decoder.decode, decoder.tickers
+        self._decoder, self._decode = decoder, decoder.decode
         self._wall_offset_s = time.time() - time.monotonic()
-        self._turn: list[tuple[Message, int, float]] = []
+        self._turn: list[Frame] = []
         self._changed = asyncio.Event()
         self._opened_at = 0.0
+        self._broken: str | None = None
         self._logged_at: dict[str, float] = {}
         self.frames = self.malformed = 0
 
@@ -145,6 +148,10 @@ class Feed:
         """Where the feed stands."""
         return self._state
 
+    def relearn(self) -> None:
+        """Aliases have changed: find out anew which label belongs to whom."""
+        self._session.relearn()
+
     def facts(self, now: float) -> FeedFacts:
         """Return how the feed stands at monotonic time `now`."""
         session = self._session
@@ -152,6 +159,7 @@ class Feed:
         products = session.products(now) if live else Products(list(session.wanted), [], [], [])
         return FeedFacts(
             id=self.id,
+            channel=self._channel,
             state=self._state,
             connection=self._stamp.connection,
             proof_at=session.proof_at,
@@ -174,35 +182,51 @@ class Feed:
 
     async def _once(self) -> None:
         """Make one connection, live with it to its end, then wait as long as its end asks for."""
-        refused, valid_s, retry_after_s = False, 0.0, None
-        self._state = FeedState.CONNECTING
+        after, valid_s, retry_after_s = FeedState.BACKOFF, 0.0, None
+        if self._state is not FeedState.UNAUTHENTICATED:  # which it stays until the exchange takes a token
+            self._state = FeedState.CONNECTING
         await asyncio.sleep(self._paces.connects.reserve(time.monotonic()))
         try:
             connection = await self._open()
         except ConnectRefused as exc:
-            refused, retry_after_s, why = 400 <= exc.status < 500, exc.retry_after_s, str(exc)
+            after = FeedState.REFUSED if 400 <= exc.status < 500 else FeedState.BACKOFF
+            retry_after_s, why = exc.retry_after_s, str(exc)
         except ConnectFailed as exc:
             why = str(exc)
         else:
             why = await self._live(connection)
             valid_s = (self._session.proof_at or self._opened_at) - self._opened_at
-        self._why = why
-        self._state = FeedState.REFUSED if refused else FeedState.BACKOFF
+            if self._session.is_unauthenticated:
+                after = FeedState.UNAUTHENTICATED
+                self._clock.forget()  # our idea of the exchange's time may be what it refused; it tells anew
+        self._why, self._state = why, after
         self._on_state()
-        delay_s = self._delay.after(refused=refused, valid_s=valid_s, retry_after_s=retry_after_s)
+        if not valid_s and after is not FeedState.UNAUTHENTICATED:
+            self._endpoint = (self._endpoint + 1) % len(self._endpoints)
+        delay_s = self._delay.after(
+            refused=after is FeedState.REFUSED,
+            unauthenticated=after is FeedState.UNAUTHENTICATED,
+            valid_s=valid_s,
+            retry_after_s=retry_after_s,
+        )
         log.warning("feed.down", feed=self.id, why=why, retry_in_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
     async def _open(self) -> Connection:
         """Connect. Only success starts the session afresh: until then the last proof of life stays what it was."""
-        connection = await self._connect(self._url, self._on_frame, tls=self._tls)
+        endpoint = self._endpoints[self._endpoint]
+        connection = await self._connect(endpoint.url, self._on_frame, tls=endpoint.tls)
         self._turn.clear()
+        self._broken = None
         simulated = connection.headers.get("server") == SIMULATOR_SERVER
         source = Source.SIMULATOR if simulated else self._default_source
         self._stamp = Stamp(self.id, next(self._numbers), source)
         self._connects += 1
         self._opened_at = time.monotonic()
         self._session.opened(self._opened_at)
+        self._intake.opened(self._session, self._stamp)
+        if (told := parse_http_date(connection.headers.get("date", ""))) is not None:
+            self._clock.saw(told, time.time(), resolution_s=1.0)
         return connection
 
     async def _live(self, connection: Connection) -> str:
@@ -215,8 +239,8 @@ class Feed:
                 self._look_at_the_clock()
                 await self._send_due(connection)
                 await self._pause(ended)
-                if self._session.is_dead(time.monotonic()):
-                    return self._silence()
+                if why := self._unfit():
+                    return why
             return ended.result()
         except ConnectFailed as exc:
             return str(exc)
@@ -227,6 +251,16 @@ class Feed:
             # A dead peer does not answer a closing handshake; a closed socket does not mind.
             connection.abort()
             ended.cancel()
+            self._end_turn()
+            self._intake.ended()
+
+    def _unfit(self) -> str | None:
+        """Return why the connection must be ended, None where it need not."""
+        if self._session.is_unauthenticated:
+            return f"the exchange refuses our tokens: {self._session.last_error}"
+        if self._broken is not None:
+            return self._broken
+        return self._silence() if self._session.is_dead(time.monotonic()) else None
 
     def _look_at_the_clock(self) -> None:
         """Follow the wall clock, which may be set, and believe no frame that is stamped after tomorrow."""
@@ -258,8 +292,8 @@ class Feed:
             changed.cancel()
 
     # -- frames: called by the transport for each, so this must not raise ---------------------------------------
-    # What one turn of the event loop brings is put in order frame by frame, but checked and passed on once a
-    # product, newest first: at saturation a read holds many frames of each, and only the newest sound one matters.
+    # What one turn of the event loop brings is put in order frame by frame, but checked and passed on as a whole:
+    # an intake may then look at the newest value only.
 
     def _on_frame(self, payload: bytes) -> None:
         self.frames += 1
@@ -276,49 +310,40 @@ class Feed:
             self._end_turn()  # what came before a gap must not lift the doubt that the gap casts
             if self._irregular(session.arrived(sequence, now), message):
                 return
-        if message.channel != TICKER:
+        if message.channel != self._channel:
             self._end_turn()
-            self._control(message)
+            self._control(message, now)
         elif sequence is not None:
             if not self._turn:
                 asyncio.get_running_loop().call_soon(self._end_turn)
-            self._turn.append((message, sequence, now))
+            self._turn.append(Frame(message, sequence, now + self._wall_offset_s))
 
     def _end_turn(self) -> None:
-        """Check and pass on the newest sound ticker of each product among the frames of this turn."""
+        """Hand over the data frames of this turn."""
         if not self._turn:
             return
         turn, self._turn = self._turn, []
-        passed_on: set[str] = set()
-        for message, sequence, at in reversed(turn):
-            if all(ticker.product_id in passed_on for event in message.events for ticker in event.tickers):
-                continue
-            for fields in self._sound_tickers(message):
-                if fields.product_id not in passed_on:
-                    passed_on.add(fields.product_id)
-                    self._pass_on(fields, message, sequence, at + self._wall_offset_s)
-        if self._state is not FeedState.LIVE and self._session.proof_at is not None:
-            self._went_live()
+        self._intake.take(turn)
+        self._look_alive()
 
-    def _pass_on(self, fields: TickerFields, message: Message, sequence: int, received_s: float) -> None:
-        session = self._session
-        for product_id, alias_of in session.labels.get(fields.product_id) or session.learn(fields.product_id):
-            tick = Tick(fields, self._stamp, sequence, message.timestamp, received_s, alias_of)
-            if self._on_tick(product_id, tick):
-                session.seen(product_id)
-
-    def _control(self, message: Message) -> None:
-        self._session.control(message)
-        if self._session.suspect:
-            self._on_suspect(self._session.suspect)
+    def _control(self, message: Message, now: float) -> None:
+        before = len(self._session.suspect)
+        self._session.control(message, now)
+        if len(self._session.suspect) > before:
+            self._intake.doubt(self._session.suspect)
+        if message.channel == HEARTBEATS and (told := parse_timestamp(message.timestamp)) is not None:
+            self._clock.saw(told, now + self._wall_offset_s)
         if message.type == "error":
             self._why = f"the exchange says: {message.message[:200]}"
             if self._may_log("error", _LOG_GAP_EVERY_S):
                 log.warning("feed.error", feed=self.id, message=message.message[:200])
-        elif self._state is not FeedState.LIVE and self._session.proof_at is not None:
-            self._went_live()
+        else:
+            self._look_alive()
 
-    def _went_live(self) -> None:
+    def _look_alive(self) -> None:
+        session = self._session
+        if self._state is FeedState.LIVE or session.proof_at is None or (session.sign and session.unseen):
+            return  # heartbeats come also where the key does not open the channel itself
         self._state, self._why = FeedState.LIVE, None
         self._on_state()
         log.info("feed.live", feed=self.id, connection=self._stamp.connection, source=self._stamp.source.value)
@@ -330,7 +355,9 @@ class Feed:
         must not pass for the newer one that is still missing.
         """
         if arrival is Arrival.GAP:
-            self._on_suspect(self._session.suspect)
+            self._intake.doubt(self._session.suspect)
+            if self._intake.ends_on_gap:
+                self._broken = f"{message.sequence_num} came out of order: frames were lost"
             self._changed.set()
             if self._may_log("gap", _LOG_GAP_EVERY_S):
                 counts = self._session.counts

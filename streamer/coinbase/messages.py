@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import date
-from typing import Annotated, Any
+from contextlib import suppress
+from datetime import date, datetime
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec.structs import astuple
@@ -22,25 +23,20 @@ from msgspec.structs import astuple
 from streamer.errors import MalformedFrame
 from streamer.model import ProductId, TickerFields
 
+T = TypeVar("T")
+
 HEARTBEATS = "heartbeats"
 TICKER = "ticker"
+CANDLES = "candles"
+STATUS = "status"
+USER = "user"
 SUBSCRIPTIONS = "subscriptions"
 CHANNELS = frozenset(
-    {
-        HEARTBEATS,
-        TICKER,
-        SUBSCRIPTIONS,
-        "ticker_batch",
-        "candles",
-        "market_trades",
-        "status",
-        "l2_data",
-        "user",
-    }
-    | {"futures_balance_summary"}
+    {HEARTBEATS, TICKER, CANDLES, STATUS, USER, SUBSCRIPTIONS}
+    | {"ticker_batch", "market_trades", "l2_data", "futures_balance_summary"}
 )
 
-_TICKER_EVENTS = ("update", "snapshot")
+_DATA_EVENTS = ("update", "snapshot")
 _INSPECT_EVERY = 1024
 _MAX_UNKNOWN_NAMES = 100
 _MAX_SEQUENCE = 2**53  # what Redis' Lua and JSON readers can count to
@@ -54,15 +50,76 @@ _SOUND_TICKER = re.compile(
     "\n".join([_TIME, r"[A-Z0-9][A-Z0-9.-]{0,31}+", _PRICE, *[_UNSIGNED] * 9, _SIGNED]), re.ASCII
 ).fullmatch
 _EMPTY_TICKER = astuple(TickerFields())[1:]
+_SOUND_CANDLE = re.compile(
+    "\n".join([r"[0-9]{1,12}+", *[_PRICE] * 4, r"(?!\n)" + _UNSIGNED, r"[A-Z0-9][A-Z0-9.-]{0,31}+"]), re.ASCII
+).fullmatch
+_SOUND_PRODUCT = re.compile(r"[A-Z0-9][A-Z0-9.-]{0,31}+\n[ -~]{0,64}+\n[^\x00-\x1f]{0,500}+").fullmatch
+
+
+class CandleFields(msgspec.Struct, frozen=True, gc=False):
+    """A candle as the exchange sends it; the bucket is five minutes long.
+
+    Attributes:
+        start: Unix seconds.
+        volume: In the base currency.
+    """
+
+    start: str
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    product_id: str
+
+
+class ProductFields(msgspec.Struct, frozen=True, gc=False):
+    """A product as the status channel describes it, as far as it matters here.
+
+    Attributes:
+        status: "online", "offline", "delisted" or another word; "" for futures.
+    """
+
+    id: str
+    status: str = ""
+    status_message: str = ""
+
+
+class OrderFields(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An order as the user channel sends it: cumulative state, not a change. `orders.py` makes sense of it.
+
+    Only the fields without a default can be relied on; an empty string means "no value".
+    """
+
+    order_id: str
+    product_id: str
+    order_side: str
+    status: str
+    cumulative_quantity: str
+    product_type: str = ""
+    leaves_quantity: str = ""
+    filled_value: str = ""
+    total_fees: str = ""
+    avg_price: str = ""
+    limit_price: str = ""
+    outstanding_hold_amount: str = ""
 
 
 class Event(msgspec.Struct, gc=False):
-    """One element of `events`. Only the fields of its channel are set."""
+    """One element of `events`. Only the fields of its channel are set.
+
+    Attributes:
+        unreadable: Items that are not shaped like their channel's; they are not in its list.
+    """
 
     type: str = ""
     tickers: list[TickerFields] = []
     subscriptions: dict[str, list[str]] | None = None
     heartbeat_counter: int | str | None = None
+    candles: list[CandleFields] | None = None
+    products: list[ProductFields] | None = None
+    orders: list[OrderFields] | None = None
+    unreadable: int = msgspec.field(default=0, name="-unreadable")
 
 
 class Message(msgspec.Struct, gc=False):
@@ -84,7 +141,7 @@ class Message(msgspec.Struct, gc=False):
 
 _KNOWN_FIELDS: Mapping[str, frozenset[str]] = {
     "message": frozenset(Message.__struct_fields__) | {"client_id"},
-    "event": frozenset(Event.__struct_fields__) | {"current_time"},
+    "event": frozenset(Event.__struct_encode_fields__) | {"current_time"},
     "ticker": frozenset(TickerFields.__struct_fields__) | {"type"},
 }
 
@@ -94,6 +151,7 @@ class Decoder:
 
     Attributes:
         rejected_tickers: Tickers dropped because a value of theirs is not what the protocol allows.
+        rejected: The same of candles and products; orders are judged by `orders.py`.
         empty_tickers: Tickers without any value; the exchange sends such snapshots.
         latest_date: The last date (ISO) a frame may be stamped with; a clock gone wild would otherwise make every
             later value look old.
@@ -102,7 +160,7 @@ class Decoder:
     """
 
     def __init__(self) -> None:
-        self.rejected_tickers = 0
+        self.rejected_tickers = self.rejected = 0
         self.empty_tickers = 0
         self.unknown: Counter[str] = Counter()
         self._decode = msgspec.json.Decoder(Message).decode
@@ -133,11 +191,11 @@ class Decoder:
         Events of a type we do not know are passed over: nobody says that their values are current.
         """
         sound: list[TickerFields] = []
-        if message.timestamp[:10] != self._known_date and not self._is_date(message.timestamp[:10]):
+        if not self._is_dated(message):
             self.rejected_tickers += sum(len(event.tickers) for event in message.events)
             return sound
         for event in message.events:
-            if event.type not in _TICKER_EVENTS:
+            if event.type not in _DATA_EVENTS:
                 self._count(f"type:{event.type[:40]}")
                 self.rejected_tickers += len(event.tickers)
                 continue
@@ -150,6 +208,31 @@ class Decoder:
                 else:
                     self.rejected_tickers += 1
         return sound
+
+    def candles(self, message: Message) -> tuple[list[CandleFields], bool]:
+        """Return the candles of a message whose every value is sound, and whether they are a whole snapshot."""
+        sound, rejected = [], 0
+        for event in message.events:
+            items = event.candles or ()
+            believed = self._is_dated(message) and event.type in _DATA_EVENTS
+            good = [c for c in items if _SOUND_CANDLE("\n".join(astuple(c)))] if believed else []
+            rejected += len(items) - len(good) + event.unreadable
+            sound += good
+        self.rejected += rejected
+        return sound, not rejected and all(event.type == "snapshot" for event in message.events)
+
+    def products(self, message: Message) -> list[ProductFields]:
+        """Return the products of a status message whose id and status can be believed."""
+        sound = []
+        for event in message.events:
+            items = event.products or ()
+            good = [p for p in items if _SOUND_PRODUCT("\n".join(astuple(p)))]
+            self.rejected += len(items) - len(good) + event.unreadable
+            sound += good
+        return sound
+
+    def _is_dated(self, message: Message) -> bool:
+        return message.timestamp[:10] == self._known_date or self._is_date(message.timestamp[:10])
 
     def _is_date(self, text: str) -> bool:
         """Whether a date is in the calendar, and not after `latest_date`. Asked once a day, when dates change."""
@@ -184,13 +267,11 @@ class Decoder:
         )
 
     def _event(self, raw: dict[str, Any]) -> Event:
-        raw_tickers = raw.get("tickers")
-        tickers = []
-        for item in raw_tickers if isinstance(raw_tickers, list) else []:
-            try:
-                tickers.append(msgspec.convert(item, TickerFields))
-            except msgspec.ValidationError:
-                self.rejected_tickers += 1
+        tickers, bad_tickers = _items(raw.get("tickers"), TickerFields)
+        self.rejected_tickers += bad_tickers
+        candles, bad_candles = _items(raw.get("candles"), CandleFields)
+        products, bad_products = _items(raw.get("products"), ProductFields)
+        orders, bad_orders = _items(raw.get("orders"), OrderFields)
         counter = raw.get("heartbeat_counter")
         try:
             acked = msgspec.convert(raw.get("subscriptions"), dict[str, list[str]] | None)
@@ -201,6 +282,10 @@ class Decoder:
             tickers=tickers,
             subscriptions=acked,
             heartbeat_counter=counter if type(counter) in (int, str) else None,
+            candles=candles,
+            products=products,
+            orders=orders,
+            unreadable=bad_candles + bad_products + bad_orders,
         )
 
     def _inspect(self, message: Message, payload: bytes | memoryview) -> None:
@@ -240,20 +325,40 @@ def _levels(frame: Any, channel: str) -> Iterable[tuple[str, dict[str, Any]]]:
                     yield "ticker", ticker
 
 
+def _items(raw: object, kind: type[T]) -> tuple[list[T], int]:
+    """Return what of a list has the shape of `kind`, and how much has not."""
+    if not isinstance(raw, list):
+        return [], 0 if raw is None else 1
+    good = []
+    for item in raw:
+        with suppress(msgspec.ValidationError):
+            good.append(msgspec.convert(item, kind))
+    return good, len(raw) - len(good)
+
+
+def parse_timestamp(text: str) -> float | None:
+    """Return an envelope's timestamp as Unix seconds, None where it is not an RFC 3339 time in UTC."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text.endswith("Z") else None
+    except (ValueError, OverflowError):
+        return None
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def subscribe(channel: str, product_ids: Iterable[ProductId] = ()) -> bytes:
+def subscribe(channel: str, product_ids: Iterable[ProductId] = (), jwt: str | None = None) -> bytes:
     """Return the subscribe message for one channel; one channel a message is a rule of the exchange."""
-    return _request("subscribe", channel, product_ids)
+    return _request("subscribe", channel, product_ids, jwt)
 
 
-def unsubscribe(channel: str, product_ids: Iterable[ProductId] = ()) -> bytes:
+def unsubscribe(channel: str, product_ids: Iterable[ProductId] = (), jwt: str | None = None) -> bytes:
     """Return the unsubscribe message for one channel; without product ids it drops the whole channel."""
-    return _request("unsubscribe", channel, product_ids)
+    return _request("unsubscribe", channel, product_ids, jwt)
 
 
-def _request(kind: str, channel: str, product_ids: Iterable[ProductId]) -> bytes:
+def _request(kind: str, channel: str, product_ids: Iterable[ProductId], jwt: str | None) -> bytes:
     # heartbeats with product ids are sent once a product (hummingbot issue 6458), so none are given there.
-    return msgspec.json.encode({"type": kind, "product_ids": list(product_ids), "channel": channel})
+    request: dict[str, Any] = {"type": kind, "product_ids": list(product_ids), "channel": channel}
+    return msgspec.json.encode(request | ({"jwt": jwt} if jwt is not None else {}))

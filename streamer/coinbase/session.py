@@ -1,25 +1,45 @@
-"""The rules of one market-data connection: what to subscribe, what to believe, when to give up. Pure.
+"""The rules of one connection: what to subscribe, what to believe, when to give up. Pure.
 
-Time comes in as an argument (seconds of any monotonic clock); messages to send and findings go out as values.
-`feed.py` is the shell around it.
+A connection carries one data channel beside its heartbeats: the exchange counts frames over all channels, so a gap
+among several could not be blamed on one of them. Time comes in as an argument (seconds of any monotonic clock);
+messages to send and findings go out as values. `feed.py` is the shell around it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import backoff
-
-from streamer.coinbase.messages import HEARTBEATS, SUBSCRIPTIONS, TICKER, Message, subscribe, unsubscribe
+from streamer.coinbase.messages import (
+    HEARTBEATS,
+    STATUS,
+    SUBSCRIPTIONS,
+    TICKER,
+    USER,
+    Message,
+    subscribe,
+    unsubscribe,
+)
 from streamer.model import ProductId
+
+ALL = ProductId("*")
+"""Stands for all products, where a channel is subscribed to as a whole."""
+AUTHENTICATION_FAILURE = "authentication failure"
+"""The exchange's word for a bad token, and also for a channel it does not know."""
+_ACKED_AS_A_WHOLE = (USER, STATUS)  # the first lists a user id, of the second nothing is known
 
 # Pairs quoted in USDC that have a book of their own; every other one answers as its USD pair.
 # Advanced Trade WebSocket Channels page (the first two) and JKorf/Coinbase.Net.
 OWN_BOOK = frozenset({"USDT-USDC", "EURC-USDC", "XSGD-USDC", "AUDD-USDC", "TGBP-USDC"})
+
+
+def canonical_by_rule(product_id: str) -> str:
+    """Return the id under which the exchange labels a product's public data, as far as its documentation says."""
+    if product_id.endswith("-USDC") and product_id not in OWN_BOOK:
+        return product_id[:-1]
+    return product_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +51,14 @@ class SessionRules:
         ack_timeout_s: A subscribe that is not acknowledged in this time is sent again.
         data_timeout_s: An acknowledged product that has sent nothing in this time is reported as silent.
         heal_s: Least time between two resubscribes of what is acknowledged.
+        token_retry_s: How long after a refused token a fresh one is tried, once.
     """
 
     silence_s: float = 3.5
     ack_timeout_s: float = 5.0
     data_timeout_s: float = 10.0
     heal_s: float = 1.0
+    token_retry_s: float = 1.0
 
 
 class Arrival(StrEnum):
@@ -101,15 +123,23 @@ class Session:
     """State of one connection; `opened` starts it afresh, the wanted products stay.
 
     Attributes:
+        channel: The data channel.
+        sign: Makes a fresh token for each message; None where the channel is public. Public ones never carry a
+            token, though the exchange would take it: a key that has gone bad must not cost public data.
+        canonical: Tells under which id the exchange labels a product's public data.
         expected: The next `sequence_num` in order.
         proof_at: When the last frame arrived in order, None before the first.
         suspect: Products that a gap may have robbed of their newest value.
         unseen: Products that this connection has brought no sound value of.
         labels: What `learn` has found so far.
         last_error: Text of the last error message from the exchange on this connection.
+        is_unauthenticated: The exchange has refused two tokens in a row.
     """
 
     rules: SessionRules = field(default_factory=SessionRules)
+    channel: str = TICKER
+    sign: Callable[[], str] | None = None
+    canonical: Callable[[str], str] = canonical_by_rule
     counts: Counts = field(default_factory=Counts)
     expected: int = 0
     proof_at: float | None = None
@@ -126,6 +156,9 @@ class Session:
     labels: dict[str, tuple[tuple[ProductId, str | None], ...]] = field(default_factory=dict)
     _renewed_at: float = -1e9
     _tries: int = 0
+    _refused_at: float | None = None
+    _tried_fresh_token: bool = False
+    is_unauthenticated: bool = False
 
     # -- what is wanted ------------------------------------------------------------------------------------
 
@@ -152,6 +185,7 @@ class Session:
         self.expected, self.proof_at, self.last_error = 0, None, None
         self._opened_at, self._renewed_at = now, -1e9
         self._heartbeats_sent_at, self._heartbeats_acked, self._counter = None, False, None
+        self._refused_at, self._tried_fresh_token, self.is_unauthenticated = None, False, False
         self._dropping.clear()
         self.suspect.clear()
         self.unseen = set(self._wanted)
@@ -163,19 +197,40 @@ class Session:
 
         Heartbeats come first: they are the proof of life, and any subscribe meets the exchange's 5 s rule.
         """
+        self._try_fresh_token(now)
         if self._resend(self._heartbeats_sent_at, self._heartbeats_acked, now):
             self._heartbeats_sent_at = now
-            yield subscribe(HEARTBEATS)
+            yield self._subscribe(HEARTBEATS)
         if self._dropping:
             # Also what is wanted again by now: only a fresh subscription surely brings a snapshot.
             dropped, self._dropping = sorted(self._dropping), set()
-            yield unsubscribe(TICKER, dropped)
+            yield self._unsubscribe(dropped)
         yield from self._renewed(now)
         missing = [p for p, state in self._wanted.items() if self._resend(state.sent_at, state.acked, now)]
         if missing:
             for product_id in missing:
                 self._wanted[product_id].send(now)
-            yield subscribe(TICKER, missing)
+            yield self._subscribe(self.channel, missing)
+
+    def _subscribe(self, channel: str, product_ids: Collection[ProductId] = ()) -> bytes:
+        return subscribe(channel, [p for p in product_ids if p != ALL], self.sign() if self.sign else None)
+
+    def _unsubscribe(self, product_ids: Collection[ProductId]) -> bytes:
+        return unsubscribe(self.channel, [p for p in product_ids if p != ALL], self.sign() if self.sign else None)
+
+    def _try_fresh_token(self, now: float) -> None:
+        """Some time after a refusal, send everything that is not acknowledged once more.
+
+        The refused token may have been dated by a clock a little ahead of the exchange's.
+        """
+        if self._refused_at is None or self._tried_fresh_token or now - self._refused_at < self.rules.token_retry_s:
+            return
+        self._tried_fresh_token = True
+        if not self._heartbeats_acked:
+            self._heartbeats_sent_at = None
+        for state in self._wanted.values():
+            if not state.acked:
+                state.sent_at = None
 
     def _resend(self, sent_at: float | None, acked: bool, now: float) -> bool:
         return sent_at is None or (not acked and now - sent_at >= self.rules.ack_timeout_s)
@@ -200,8 +255,8 @@ class Session:
             self._tries += 1
             for product_id in again:
                 self._wanted[product_id].send(now)
-            yield unsubscribe(TICKER, sorted(again))
-            yield subscribe(TICKER, sorted(again))
+            yield self._unsubscribe(sorted(again))
+            yield self._subscribe(self.channel, sorted(again))
 
     # -- what arrives --------------------------------------------------------------------------------------
 
@@ -229,11 +284,13 @@ class Session:
                 state.sent_at = -math.inf  # what was lost may have been its snapshot: ask once more, and soon
         return Arrival.GAP
 
-    def control(self, message: Message) -> None:
+    def control(self, message: Message, now: float) -> None:
         """Take in anything but data: acknowledgements, heartbeats, errors."""
         if message.type == "error":
             self.counts.errors += 1
             self.last_error = message.message or "error without text"
+            if self.sign is not None and self.last_error == AUTHENTICATION_FAILURE:
+                self._token_refused(now)
         elif message.channel == SUBSCRIPTIONS:
             for event in message.events:
                 if event.subscriptions is not None:
@@ -244,16 +301,25 @@ class Session:
 
     def _acknowledged(self, channels: dict[str, list[str]]) -> None:
         self._heartbeats_acked |= HEARTBEATS in channels
-        acked = set(channels.get(TICKER, ()))
+        acked = set(channels.get(self.channel, ()))
+        whole = self.channel in _ACKED_AS_A_WHOLE and self.channel in channels
+        if whole:
+            self._refused_at, self._tried_fresh_token = None, False
         for product_id, state in self._wanted.items():
             # An alias may be acknowledged under either name (unsure in the documentation).
-            if product_id in acked or canonical(product_id) in acked:
+            if whole or product_id in acked or self.canonical(product_id) in acked:
                 state.acked |= state.sent_at is not None
             elif state.acked:
                 # Acknowledgements are cumulative: the exchange has dropped this one.
                 state.acked, state.sent_at = False, None
                 if product_id not in self.unseen:
                     self.suspect.add(product_id)
+
+    def _token_refused(self, now: float) -> None:
+        if self._tried_fresh_token:
+            self.is_unauthenticated = True
+        elif self._refused_at is None:
+            self._refused_at = now
 
     def _heartbeat(self, counter: int | str | None) -> None:
         try:
@@ -272,20 +338,25 @@ class Session:
         `labels`; nothing is kept of a label that nobody asked for, and each such ticker is counted.
         """
         targets: list[tuple[ProductId, str | None]] = []
-        own, alias = ProductId(label), ProductId(label + "C")
+        own = ProductId(label)
         if own in self._wanted:
             targets.append((own, None))
-            if own.endswith("-USDC"):
-                # It has a book of its own, known to us or not: its USD pair no longer speaks for it.
+            if (of := self.canonical(own)) != own:
+                # It has a book of its own, known to us or not: its canonical product no longer speaks for it.
                 self._own_label.add(own)
-                self.labels.pop(own[:-1], None)
-        if alias in self._wanted and canonical(alias) == label and alias not in self._own_label:
-            targets.append((alias, label))
+                self.labels.pop(of, None)
+        for alias in self._wanted:
+            if alias != own and alias not in self._own_label and self.canonical(alias) == label:
+                targets.append((alias, label))
         if targets:
             self.labels[label] = tuple(targets)
         else:
             self.counts.unasked += 1
         return tuple(targets)
+
+    def relearn(self) -> None:
+        """Forget which label belongs to whom: `canonical` has changed its mind."""
+        self.labels.clear()
 
     def seen(self, product_id: ProductId) -> None:
         """Note a sound value of a product: it has data, and a gap no longer casts doubt on it.
@@ -314,66 +385,3 @@ class Session:
             else:
                 found.waiting.append(product_id)
         return found
-
-
-def canonical(product_id: str) -> str:
-    """Return the id under which the exchange labels a product's public data."""
-    if product_id.endswith("-USDC") and product_id not in OWN_BOOK:
-        return product_id[:-1]
-    return product_id
-
-
-class Pace:
-    """At most `limit` events in any window of `window_s`, counted exactly.
-
-    The window is a little longer than the exchange's second: two messages sent a second apart may arrive closer.
-    """
-
-    def __init__(self, limit: int = 8, window_s: float = 1.1) -> None:
-        self._times: deque[float] = deque(maxlen=limit)
-        self._window_s = window_s
-
-    def reserve(self, now: float) -> float:
-        """Take the next free place and return how many seconds from `now` it lies."""
-        times = self._times
-        at = now
-        if len(times) == times.maxlen:
-            at = max(now, times[0] + self._window_s)
-        times.append(at)
-        return at - now
-
-
-class ReconnectDelay:
-    """How long to wait before the next connect: exponential with full jitter.
-
-    Network trouble is capped at `network_cap_s`. Where the exchange itself refuses, knocking fast makes it
-    worse, so the cap is `refused_cap_s`. Only `steady_s` of valid data starts it over: an exchange that accepts
-    and then drops us would otherwise be hammered.
-    """
-
-    def __init__(
-        self,
-        *,
-        network_cap_s: float = 5.0,
-        refused_cap_s: float = 60.0,
-        steady_s: float = 10.0,
-        jitter: Callable[[float], float] = backoff.full_jitter,
-    ) -> None:
-        self._caps = {False: network_cap_s, True: refused_cap_s}
-        self._steady_s = steady_s
-        self._jitter = jitter
-        self._attempt = 0
-
-    def after(self, *, refused: bool, valid_s: float = 0.0, retry_after_s: float | None = None) -> float:
-        """Return the seconds to wait after a connect or connection has failed.
-
-        Args:
-            refused: The exchange said no (4xx on the upgrade, failed authentication).
-            valid_s: How long the connection carried valid data.
-            retry_after_s: What the exchange asked for; never undercut, up to ten minutes.
-        """
-        if valid_s >= self._steady_s:
-            self._attempt = 0
-        ceiling = min(self._caps[refused], 0.5 * 2.0 ** min(self._attempt, 30))
-        self._attempt += 1
-        return max(self._jitter(ceiling), min(retry_after_s or 0.0, 600.0))

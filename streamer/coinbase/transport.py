@@ -114,7 +114,7 @@ def is_loopback(host: str) -> bool:
 
 
 def tls_context(url: str, ca_file: str | None = None) -> ssl.SSLContext | None:
-    """Return a verifying context for wss URLs, None for ws.
+    """Return a verifying context for wss and https URLs, None for plain ones.
 
     Args:
         url: Where to connect.
@@ -123,7 +123,7 @@ def tls_context(url: str, ca_file: str | None = None) -> ssl.SSLContext | None:
     Raises:
         ConfigError: `ca_file` cannot be read.
     """
-    if not url.startswith("wss:"):
+    if not url.startswith(("wss:", "https:")):
         return None
     context = ssl.create_default_context()
     if ca_file:

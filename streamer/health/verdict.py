@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 STALE_AFTER_MS = 5_000
 SINK_LAG_MS = 5_000
+SKEW_S = 5.0
+"""A clock this far from the exchange's is worth mending; what is less, backdated tokens bear."""
 _NAMED = 5  # ids shown in one reason; more would hide the sentence
 
 
@@ -65,7 +67,7 @@ def judge(status: Status | None, now_ms: int) -> Verdict:
         minor.append(f"the last report is stamped {ahead}: the clock of Redis went back")
         # Against the new clock everything would look alive; the report's own clock still orders its facts.
         now_ms = status["written_ms"]
-    dead, alive = _feed_reasons(status["feeds"], now_ms, stale_after_ms)
+    dead, alive = _feed_reasons(status, now_ms, stale_after_ms)
     minor += _role_reasons(status)
     if status["products"]["wanted"] == 0:
         minor.append("no products wanted: streamer wanted add BTC-USD")
@@ -76,7 +78,7 @@ def judge(status: Status | None, now_ms: int) -> Verdict:
         if not status["feeds"]:
             dead.append("no feed is open: the ingester has not connected to the exchange yet")
     minor += _product_reasons(status["products"]) + _sink_reasons(status["sink"])
-    minor += _waiting_reasons(status)
+    minor += _waiting_reasons(status) + _account_reasons(status) + _side_reasons(status)
     if down:
         return Verdict("down", dead + minor)
     return Verdict("degraded" if dead or minor else "healthy", dead + minor)
@@ -102,9 +104,26 @@ def feed_alive(feed: Status, now_ms: int, stale_after_ms: int = STALE_AFTER_MS) 
     return feed["state"] == "live" and alive_ms is not None and now_ms - alive_ms <= stale_after_ms
 
 
-def _feed_reasons(feeds: Sequence[Status], now_ms: int, stale_after_ms: int) -> tuple[list[str], int]:
+def _feed_reasons(status: Status, now_ms: int, stale_after_ms: int) -> tuple[list[str], int]:
+    """Return why feeds are dead, and how many that carry prices are alive (of all feeds where none carries any)."""
+    feeds = status["feeds"]
     dead = [feed for feed in feeds if not feed_alive(feed, now_ms, stale_after_ms)]
-    return [_why_dead(feed, now_ms) for feed in dead], len(feeds) - len(dead)
+    carriers = [feed for feed in feeds if feed.get("channel", "ticker") == "ticker"] or feeds
+    alive = sum(1 for feed in carriers if feed_alive(feed, now_ms, stale_after_ms))
+    refused_key = _key_refused(status)
+    reasons = [_why_dead(feed, now_ms) for feed in dead if not (refused_key and feed["state"] == "unauthenticated")]
+    return ([refused_key] if refused_key else []) + reasons, alive
+
+
+def _key_refused(status: Status) -> str | None:
+    """One reason for whatever a refused key has cost."""
+    portfolio, mend = status.get("portfolio"), "check COINBASE_API_KEY and COINBASE_API_SECRET; prices go on"
+    said = [f"{feed['id']}: {feed['why']}" for feed in status["feeds"] if feed["state"] == "unauthenticated"]
+    if portfolio is not None and portfolio["unauthorized"]:
+        return f"no true balances: the exchange refuses the API key ({portfolio['why']}): {mend}"
+    if said:
+        return f"no true balances: the exchange refuses our tokens ({said[0]}): {mend}"
+    return None
 
 
 def _why_dead(feed: Status, now_ms: int) -> str:
@@ -121,8 +140,6 @@ def _why_dead(feed: Status, now_ms: int) -> str:
         return f"{name} is waiting to reconnect{cause or ' to the exchange'}"
     if state == "refused":
         return f"{name} is refused by the exchange{cause}"
-    if state == "unauthenticated":
-        return f"{name} is not authenticated{cause} (check COINBASE_API_KEY and COINBASE_API_SECRET)"
     return f"{name} is {state}{cause}"
 
 
@@ -164,6 +181,37 @@ def _waiting_reasons(status: Status) -> list[str]:
         return []
     wanted = _count(products["wanted"], "product")
     return [f"{products['live']} of {wanted} live, waiting for the first value of {names} on this connection"]
+
+
+def _account_reasons(status: Status) -> list[str]:
+    portfolio = status.get("portfolio")
+    if portfolio is None:
+        return []
+    reasons = []
+    if portfolio["why"] and not portfolio["unauthorized"]:
+        reasons.append(f"balances cannot be confirmed: REST accounts: {portfolio['why']}")
+    if portfolio["suspect"]:
+        them = _count(portfolio["suspect"], "balance")
+        reasons.append(f"{them} suspect: order updates may have been lost, and REST has not told since")
+    return reasons
+
+
+def _side_reasons(status: Status) -> list[str]:
+    reasons = []
+    skew_s = status.get("clock_skew_s")
+    if skew_s is not None and abs(skew_s) > SKEW_S:
+        where = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the exchange's"
+        reasons.append(f"the clock of this host is {where}: set it (NTP); tokens follow the exchange's until then")
+    offline = status.get("offline") or {}
+    if offline:
+        shown = ", ".join(f"{product_id} is {word}" for product_id, word in list(offline.items())[:_NAMED])
+        reasons.append(f"{shown}: the exchange does not trade it; its price is the last there was")
+    candles = status.get("candles") or {}
+    if candles.get("why"):
+        reasons.append(f"candles from before the stream are missing: {candles['why']}")
+    if status.get("products_why"):
+        reasons.append(f"facts of products are missing: REST products: {status['products_why']}")
+    return reasons
 
 
 def _names(products: Status, kind: str) -> str:

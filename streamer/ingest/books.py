@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
+from streamer.ingest.dirty import Dirty
 from streamer.model import ProductId, Tick
 
 
@@ -17,12 +17,14 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         suspect: A sequence gap may have robbed us of a newer value.
         since_s: Unix time at which the oldest change not yet in Redis reached us.
+        status: The exchange's word for the state of the product where that is not "online", else None.
     """
 
     product_id: ProductId
     tick: Tick
     suspect: bool
     since_s: float
+    status: str | None = None
 
 
 class TickerBook:
@@ -40,10 +42,10 @@ class TickerBook:
     """
 
     def __init__(self, on_dirty: Callable[[], None] = lambda: None) -> None:
-        self._on_dirty = on_dirty
         self._latest: dict[ProductId, Tick] = {}
-        self._dirty: dict[ProductId, float] = {}
+        self._dirty = Dirty[ProductId](on_dirty)
         self._suspect: set[ProductId] = set()
+        self._status: dict[ProductId, str] = {}
         self.updates: defaultdict[ProductId, int] = defaultdict(int)
         self.refused = 0
 
@@ -73,7 +75,7 @@ class TickerBook:
         if self._suspect:
             self._suspect.discard(product_id)
         if product_id not in self._dirty:
-            self._mark(product_id, tick.received_s)
+            self._dirty.mark(product_id, tick.received_s)
         return True
 
     def suspect(self, product_ids: Iterable[ProductId], now_s: float) -> None:
@@ -81,7 +83,14 @@ class TickerBook:
         for product_id in product_ids:
             if product_id in self._latest and product_id not in self._suspect:
                 self._suspect.add(product_id)
-                self._mark(product_id, now_s)
+                self._dirty.mark(product_id, now_s)
+
+    def tell(self, statuses: Mapping[ProductId, str], now_s: float) -> None:
+        """Take which products are not online, and the exchange's word for each; all others are online."""
+        for product_id in self._status.keys() | statuses.keys():
+            if self._status.get(product_id) != statuses.get(product_id) and product_id in self._latest:
+                self._dirty.mark(product_id, now_s)
+        self._status = dict(statuses)
 
     def rewrite(self, product_ids: Iterable[ProductId] | None, now_s: float) -> None:
         """Have products written again (None: all), as after a restart of Redis or to renew their life there."""
@@ -90,7 +99,7 @@ class TickerBook:
             product_ids = list(self._latest)
         for product_id in product_ids:
             if product_id in self._latest:
-                self._mark(product_id, now_s)
+                self._dirty.mark(product_id, now_s)
 
     def forget(self, keep: Collection[ProductId]) -> set[ProductId]:
         """Drop every product but those to `keep`, because nobody wants them any more; return what was dropped."""
@@ -104,16 +113,15 @@ class TickerBook:
 
     def drain(self, limit: int) -> list[Pending]:
         """Hand over up to `limit` products to write, longest waiting first."""
-        taken = list(islice(self._dirty.items(), limit))
-        for product_id, _ in taken:
-            del self._dirty[product_id]
-        suspect = self._suspect
-        return [Pending(p, self._latest[p], p in suspect, since_s) for p, since_s in taken]
+        suspect, offline = self._suspect, self._status
+        return [
+            Pending(p, self._latest[p], p in suspect, since_s, offline.get(p))
+            for p, since_s in self._dirty.take(limit)
+        ]
 
     def restore(self, batch: Iterable[Pending]) -> None:
         """Take back what could not be written; what has changed since goes on with its newer value."""
-        unwritten = {p.product_id: p.since_s for p in batch if p.product_id in self._latest}
-        self._dirty = unwritten | {p: since for p, since in self._dirty.items() if p not in unwritten}
+        self._dirty.put_back((p.product_id, p.since_s) for p in batch if p.product_id in self._latest)
 
     @property
     def dirty(self) -> int:
@@ -122,10 +130,4 @@ class TickerBook:
 
     def oldest_dirty_s(self) -> float | None:
         """Unix time of the longest waiting change, None where there is none."""
-        return next(iter(self._dirty.values()), None)
-
-    def _mark(self, product_id: ProductId, since_s: float) -> None:
-        idle = not self._dirty
-        self._dirty.setdefault(product_id, since_s)
-        if idle:
-            self._on_dirty()
+        return self._dirty.oldest_s

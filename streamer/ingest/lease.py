@@ -52,6 +52,11 @@ class Lease:
             self.epoch = 0
         return self.epoch != 0
 
+    @property
+    def was_ours(self) -> bool:
+        """Whether we owned the shard when we last asked; that may have been a while ago where Redis is away."""
+        return self.owner == self._name
+
     def lost(self, found: int) -> None:
         """Step down: a write was refused because epoch `found` is newer. The next epoch of ours is above it."""
         self.epoch = 0

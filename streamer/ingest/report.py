@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from streamer.coinbase.feed import FeedFacts
+from streamer.coinbase.messages import TICKER
 from streamer.model import ProductId
+
+K = TypeVar("K", bound=str)
 
 _NAMED = 20
 """Product ids listed by name in the status; the counts beside the lists are whole."""
@@ -34,6 +37,7 @@ def feed_status(facts: FeedFacts, *, alive_ms: int | None) -> dict[str, Any]:
     """Return a feed as `stream:status` lists it; `alive_ms` is its last proof of life on the clock of Redis."""
     return {
         "id": facts.id,
+        "channel": facts.channel,
         "state": facts.state.value,
         "alive_ms": alive_ms,
         "connection": facts.connection,
@@ -46,9 +50,11 @@ def feed_status(facts: FeedFacts, *, alive_ms: int | None) -> dict[str, Any]:
 
 
 def products_status(wanted: int, feeds: Iterable[FeedFacts]) -> dict[str, Any]:
-    """Return the products by what is wrong with them, over all feeds."""
+    """Return the products by what is wrong with their tickers, over all feeds."""
     kinds: dict[str, list[ProductId]] = {"suspect": [], "silent": [], "unconfirmed": [], "waiting": []}
     for facts in feeds:
+        if facts.channel != TICKER:
+            continue
         for kind, ids in kinds.items():
             ids += getattr(facts.products, kind)
     troubled = len(set().union(*kinds.values()))
@@ -64,6 +70,6 @@ def open_ended(value: dict[str, Any]) -> str:
     return orjson.dumps(value).decode()[:-1]
 
 
-def renewal_slice(product_ids: Sequence[ProductId], turn: int, turns: int) -> Sequence[ProductId]:
-    """Return the products whose turn it is to be renewed, so that each is once in `turns`."""
-    return product_ids[turn % turns :: turns]
+def renewal_slice(names: Sequence[K], turn: int, turns: int) -> Sequence[K]:
+    """Return those whose turn it is to be renewed, so that each is once in `turns`."""
+    return names[turn % turns :: turns]

@@ -10,21 +10,19 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import count
 from typing import Any
 
 import structlog
 
-from streamer.coinbase.feed import Feed, FeedFacts, FeedState, Paces
-from streamer.coinbase.messages import Decoder
-from streamer.coinbase.session import Session
-from streamer.coinbase.transport import choose, tls_context
+from streamer.coinbase.feed import FeedFacts
 from streamer.errors import StoreUnavailable
-from streamer.ingest.assign import assign
 from streamer.ingest.lease import Lease
-from streamer.ingest.report import feed_entry, feed_status, open_ended, products_status, renewal_slice
+from streamer.ingest.report import feed_entry, feed_status, open_ended, products_status
 from streamer.ingest.sink import Sink
-from streamer.model import ProductId, Source
+from streamer.ingest.status import upstream_status
+from streamer.ingest.streams import Streams
+from streamer.ingest.upstream import Upstream
+from streamer.model import ProductId
 from streamer.settings import Settings, owner_name
 from streamer.store.connect import Script, Store, explain
 from streamer.store.keys import STATUS_TTL_S, Keys
@@ -36,8 +34,6 @@ BEAT_S = 1.0
 SHARD = "default"
 """All products are one shard so far: one owner, any number of standbys."""
 _SOONEST_BEAT_S = 0.1
-_RENEW_TURNS = 20
-"""Beats in which every quiet product is written once more: a third of its life in Redis."""
 _REMIND_EVERY_S = 30.0
 _FAREWELL_S = 1.0
 
@@ -68,27 +64,22 @@ class Supervisor:
         self,
         settings: Settings,
         store: Store,
+        upstream: Upstream,
         *,
         products: Collection[ProductId] = (),
         defaults: Collection[ProductId] = (),
-        ws_url: str | None = None,
-        source: Source = Source.COINBASE,
     ) -> None:
-        self._settings, self._store = settings, store
-        self._url, self._source = ws_url or settings.ws_url, source
-        self._tls = tls_context(self._url, settings.ca_file)
-        self._connect = choose(settings.transport)
+        self._settings, self._store, self._upstream = settings, store, upstream
         self.keys = Keys(settings.key_prefix)
         self.lease = Lease(store, self.keys, SHARD, name=owner_name(), ttl_s=settings.lease_s)
-        self.sink = Sink(store, self.keys, self.lease)
+        self.sink = Sink(store, self.keys, self.lease, user_feed=Streams.user_stamp(SHARD, upstream))
         self._wanted_set = WantedSet(store, self.keys)
         self._report_script = Script(store, "report_life")
-        self._decoder, self._paces = Decoder(), Paces()
-        self._connection_numbers = count(1)
         self._news = asyncio.Event()
+        self.streams = Streams(
+            settings, upstream, self.sink, store, self.keys, shard=SHARD, on_state=self._news.set
+        )
         self._renewed_at = -BEAT_S
-        self._feeds: dict[int, Feed] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._asked = list(dict.fromkeys(products))
         self._defaults = list(defaults)
         self._wanted: set[ProductId] = set(self._asked or self._defaults)
@@ -96,8 +87,8 @@ class Supervisor:
         self._clock: tuple[int, float] | None = None
         self._redis_why: str | None = None
         self._reminded_at = 0.0
-        self._started_at, self._turn = time.time(), 0
-        self._retired_frames, self._rate = 0, (0, time.monotonic(), 0.0)
+        self._started_at = time.time()
+        self._rate = (0, time.monotonic(), 0.0)
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -112,8 +103,9 @@ class Supervisor:
             ]
             await stop.wait()
             self._stopping = True
-            for child in [*children, *self._tasks.values()]:
+            for child in children:
                 child.cancel()
+            self.streams.cancel()
         with suppress(TimeoutError, StoreUnavailable):
             async with asyncio.timeout(_FAREWELL_S):
                 await self._farewell()
@@ -128,9 +120,9 @@ class Supervisor:
         now = time.monotonic()
         return Vitals(
             role=self._role(now),
-            feeds=tuple(feed.facts(now) for feed in self._feeds.values()),
+            feeds=tuple(self.streams.facts(now)),
             wanted=len(self._wanted),
-            frames=self._frames(),
+            frames=self.streams.frames,
             writes=self.sink.writes,
             lag_s=self.sink.lag_s(),
             redis_why=self._redis_why,
@@ -157,7 +149,7 @@ class Supervisor:
     async def _beat(self, tasks: asyncio.TaskGroup) -> None:
         if await self.lease.hold(time.monotonic()):
             log.info("lease.taken", epoch=self.lease.epoch)
-            self._rewrite()
+            self.streams.rewrite()
         await self._look_around()
         self._converge(tasks)
         if self.lease.is_ours(time.monotonic()):
@@ -166,7 +158,7 @@ class Supervisor:
                 time.monotonic() - self._renewed_at >= BEAT_S * 0.9
             ):  # beats may come early, renewals keep their pace
                 self._renewed_at = time.monotonic()
-                self._renew()
+                self.streams.renew()
             await self._report()
 
     async def _look_around(self) -> None:
@@ -195,64 +187,19 @@ class Supervisor:
             # Another server answers, or this one was restarted or flushed: empty, old or foreign, we cannot know.
             log.warning("redis.changed", url=self._store.shown_url)
             await self._wanted_set.add(self._wanted, by="cli")
-            self._rewrite()
+            self.streams.rewrite()
         else:
             self._wanted = set(parse_wanted(raw))
         self._run_id = run_id
 
     def _converge(self, tasks: asyncio.TaskGroup) -> None:
         """Make the feeds carry what is wanted."""
-        if self._stopping:
-            return
-        current = {number: feed.wanted for number, feed in self._feeds.items()}
-        target = assign(self._wanted, current, self._settings.products_per_connection)
-        for number in current.keys() - target.keys():
-            self._retired_frames += self._feeds.pop(number).frames
-            self._tasks.pop(number).cancel()
-        for number, product_ids in target.items():
-            feed = self._feeds.get(number)
-            if feed is None:
-                feed = self._feeds[number] = self._new_feed(number)
-                feed.want(product_ids)
-                self._tasks[number] = tasks.create_task(feed.run(), name=f"feed-{number}")
-            elif set(feed.wanted) != product_ids:
-                feed.want(product_ids)
-        self.sink.forget(self._wanted)
-
-    def _new_feed(self, number: int) -> Feed:
-        return Feed(
-            f"{SHARD}.market-{number}",
-            self._url,
-            connect=self._connect,
-            session=Session(self._settings.session_rules),
-            decoder=self._decoder,
-            paces=self._paces,
-            on_tick=self.sink.book.apply,
-            on_suspect=lambda product_ids: self.sink.book.suspect(product_ids, time.time()),
-            tls=self._tls,
-            source=self._source,
-            numbers=self._connection_numbers,
-            on_state=self._news.set,
-        )
-
-    def _rewrite(self) -> None:
-        self.sink.book.rewrite(None, time.time())
-        self.sink.wake()
-
-    def _renew(self) -> None:
-        """Renew the life of quiet products, and mend keys that someone deleted or overwrote, in turns.
-
-        Only what its feed has seen on its present connection: nothing else is known to be current.
-        """
-        stamps = {feed.stamp for feed in self._feeds.values() if feed.state is FeedState.LIVE}
-        book = self.sink.book
-        seen = [p for p in sorted(self._wanted) if (tick := book.get(p)) is not None and tick.stamp in stamps]
-        book.rewrite(renewal_slice(seen, self._turn, _RENEW_TURNS), time.time())
-        self._turn += 1
+        if not self._stopping:
+            self.streams.converge(self._wanted, is_owner=self.lease.was_ours, tasks=tasks)
 
     async def _report(self) -> None:
         now = time.monotonic()
-        facts = [feed.facts(now) for feed in self._feeds.values()]
+        facts = self.streams.facts(now)
         epoch = self.lease.epoch
         arguments: list[str | int | bytes] = [epoch, SHARD, STATUS_TTL_S * 1000]
         arguments.append(open_ended(self._status(facts, now)))
@@ -265,7 +212,7 @@ class Supervisor:
             self.lease.lost(newer)
 
     def _status(self, facts: list[FeedFacts], now: float) -> dict[str, Any]:
-        sink, frames = self.sink, self._frames()
+        sink, streams = self.sink, self.streams
         return {
             "epoch": self.lease.epoch,
             "owner": self.lease.owner,
@@ -273,26 +220,29 @@ class Supervisor:
             "host": socket.gethostname(),
             "version": version("coinbase-streamer"),
             "started_ms": int(self._started_at * 1000),
-            "source": (facts[0].source if facts else self._source).value,
+            "source": (facts[0].source if facts else self._upstream.source).value,
             "role": self._role(now),
             "feeds": [feed_status(one, alive_ms=self._on_redis_clock(one.proof_at)) for one in facts],
             "products": products_status(len(self._wanted), facts),
             "stale_after_ms": int(self._settings.stale_after_s * 1000),
             "sink": {
-                "dirty": sink.book.dirty,
+                "dirty": sink.dirty,
                 "lag_ms": int(sink.lag_s() * 1000),
                 "writes": sink.writes,
                 "refused": sink.older,
                 "failures": sink.failures,
             },
             "frames": {
-                "received": frames,
-                "malformed": sum(feed.malformed for feed in self._feeds.values()),
-                "rejected_values": self._decoder.rejected_tickers,
-                "unasked": sum(feed.unasked for feed in self._feeds.values()),
-                "unknown": dict(self._decoder.unknown.most_common(10)),
-                "per_s": self._frame_rate(frames, now),
+                "received": streams.frames,
+                "malformed": streams.malformed,
+                "rejected_values": streams.decoder.rejected_tickers + streams.decoder.rejected,
+                "unasked": streams.unasked,
+                "unknown": dict(streams.decoder.unknown.most_common(10)),
+                "per_s": self._frame_rate(streams.frames, now),
             },
+            **upstream_status(
+                self._upstream, streams, sink, self._wanted, on_redis_clock=self._on_redis_clock, now=now
+            ),
         }
 
     def _on_redis_clock(self, at: float | None) -> int | None:
@@ -301,9 +251,6 @@ class Supervisor:
             return None
         redis_ms, known_at = self._clock
         return redis_ms + int((at - known_at) * 1000)
-
-    def _frames(self) -> int:
-        return self._retired_frames + sum(feed.frames for feed in self._feeds.values())
 
     def _frame_rate(self, frames: int, now: float) -> float:
         before, at, rate = self._rate
@@ -332,11 +279,11 @@ class Supervisor:
 
     def _feed_states(self) -> str:
         now = time.monotonic()
-        return ",".join(f"{feed.id}={feed.facts(now).state.value}" for feed in self._feeds.values()) or "none"
+        return ",".join(f"{feed.id}={feed.state.value}" for feed in self.streams.facts(now)) or "none"
 
     async def _farewell(self) -> None:
         """Write what is in hand, report every feed as stopped, release the shard."""
-        while self.sink.book.dirty and self.lease.is_ours(time.monotonic()):
+        while self.sink.dirty and self.lease.is_ours(time.monotonic()):
             if not await self.sink.flush():
                 break
         if self.lease.is_ours(time.monotonic()):

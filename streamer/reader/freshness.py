@@ -7,11 +7,16 @@ that does not trade stays realtime on a live connection however old its last tra
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from streamer.model import Reading, Ticker, Tier
-from streamer.store.records import StoredTicker, parse_json
+from streamer.model import Balance, Reading, Source, Ticker, Tier
+from streamer.store.records import StoredBalance, StoredTicker, parse_json
+
+T = TypeVar("T")
 
 STALE_AFTER_S = 5.0
 """Oldest proof of life of a feed whose values still count as realtime."""
@@ -30,6 +35,18 @@ class FeedLife(msgspec.Struct, frozen=True):
     alive_ms: int | None
 
 
+class Vouched(Protocol):
+    """A stored value that a connection vouches for: what a reader judges it by."""
+
+    feed: str
+    connection: int
+    epoch: int
+    received_ms: int
+    written_ms: int
+    suspect: bool
+    source: Source
+
+
 def parse_feeds(raw: Mapping[str, str]) -> dict[str, FeedLife]:
     """Return the well-formed entries of `stream:feeds`; a damaged one proves no life."""
     feeds = {}
@@ -40,7 +57,7 @@ def parse_feeds(raw: Mapping[str, str]) -> dict[str, FeedLife]:
 
 
 def why_not_realtime(
-    stored: StoredTicker, feed: FeedLife | None, now_ms: int, stale_after_s: float = STALE_AFTER_S
+    stored: Vouched, feed: FeedLife | None, now_ms: int, stale_after_s: float = STALE_AFTER_S
 ) -> str | None:
     """Return why a stored value is not known to be current, None where it is."""
     if feed is None:
@@ -48,7 +65,7 @@ def why_not_realtime(
     if feed.state != "live":
         return f"feed {stored.feed} is {feed.state}"
     if (feed.connection, feed.epoch) != (stored.connection, stored.epoch):
-        return f"feed {stored.feed} has reconnected and not seen this product since"
+        return f"feed {stored.feed} has reconnected and not told of this since"
     if feed.alive_ms is not None and feed.alive_ms - now_ms > stale_after_s * 1000:
         return f"feed {stored.feed} has a proof of life from the future: the clock of Redis went back"
     if feed.alive_ms is None or now_ms - feed.alive_ms > stale_after_s * 1000:
@@ -57,6 +74,16 @@ def why_not_realtime(
     if stored.suspect:
         return "suspect: frames were lost and no newer value has arrived since"
     return None
+
+
+def certain_ms(stored: Vouched, feed: FeedLife | None, now_ms: int, *, is_shadow: bool = False) -> int:
+    """Return when a stored value was last known to be current, on the clock of Redis."""
+    # Not the time of the write: a value is also written to renew it, or into a Redis that came back empty.
+    known_ms = min(stored.received_ms, stored.written_ms)
+    same = feed is not None and (feed.connection, feed.epoch) == (stored.connection, stored.epoch)
+    if same and not is_shadow and not stored.suspect and feed is not None and feed.alive_ms is not None:
+        known_ms = max(known_ms, min(feed.alive_ms, now_ms))
+    return known_ms
 
 
 def reading(
@@ -71,23 +98,46 @@ def reading(
 
     A shadow is never realtime: the hash of every product that is streamed is renewed while its feed lives, so
     where only the shadow is left, nobody streams the product any more.
+
+    A product that is not online keeps its tier: its price is the newest there is. The reason says so.
     """
+    judged = _judged(stored.ticker, stored.ticker.time, stored, feed, now_ms, stale_after_s, is_shadow)
+    if stored.ticker.status is not None and judged.reason is None:
+        return replace(judged, reason=f"the exchange says that the product is {stored.ticker.status}")
+    return judged
+
+
+def balance_reading(
+    stored: StoredBalance,
+    feed: FeedLife | None,
+    now_ms: int,
+    stale_after_s: float = STALE_AFTER_S,
+    *,
+    is_shadow: bool = False,
+) -> Reading[Balance]:
+    """Return a stored balance as a reading, by the rules of a ticker. `value.basis` says what it rests on."""
+    return _judged(stored.balance, stored.balance.time, stored, feed, now_ms, stale_after_s, is_shadow)
+
+
+def _judged(
+    value: T,
+    time: datetime,
+    stored: Vouched,
+    feed: FeedLife | None,
+    now_ms: int,
+    stale_after_s: float,
+    is_shadow: bool,
+) -> Reading[T]:
     reason = why_not_realtime(stored, feed, now_ms, stale_after_s)
     if is_shadow and reason is None:
-        reason = "only the stale shadow is left: the product is no longer streamed"
-    ticker = stored.ticker
-    # Not the time of the write: a value is also written to renew it, or into a Redis that came back empty.
-    known_ms = min(stored.received_ms, stored.written_ms)
-    same = feed is not None and (feed.connection, feed.epoch) == (stored.connection, stored.epoch)
-    if same and not is_shadow and not stored.suspect and feed is not None and feed.alive_ms is not None:
-        known_ms = max(known_ms, min(feed.alive_ms, now_ms))
-    value_age_s = max(0.0, now_ms / 1000 - ticker.time.timestamp())
+        reason = "only the stale shadow is left: it is no longer streamed"
+    known_ms = certain_ms(stored, feed, now_ms, is_shadow=is_shadow)
     return Reading(
-        value=ticker,
+        value=value,
         tier=Tier.STALE if reason else Tier.REALTIME,
         age_s=max(0.0, (now_ms - known_ms) / 1000),
-        value_age_s=value_age_s,
-        as_of=ticker.time,
+        value_age_s=max(0.0, now_ms / 1000 - time.timestamp()),
+        as_of=time,
         source=stored.source.value,
         reason=reason,
     )

@@ -1,20 +1,24 @@
-"""Reads tickers from Redis in one round trip, and follows their changes."""
+"""Reads tickers, balances and candles from Redis in one round trip, and follows changes of tickers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from streamer.errors import StoreUnavailable
-from streamer.model import ProductId, Reading, Ticker
-from streamer.reader.freshness import STALE_AFTER_S, FeedLife, parse_feeds, reading
+from streamer.model import Balance, Candle, Granularity, ProductId, Reading, Ticker, is_product_id
+from streamer.reader.candles import candles_reading
+from streamer.reader.freshness import STALE_AFTER_S, FeedLife, balance_reading, parse_feeds, reading
+from streamer.store.candle_records import parse_candles
 from streamer.store.connect import Store, explain
 from streamer.store.keys import Keys
-from streamer.store.records import StoredTicker
+from streamer.store.records import StoredBalance, StoredTicker
+
+S = TypeVar("S")
 
 _LOOK_EVERY_S = 1.0
 
@@ -28,6 +32,7 @@ class AsyncReader:
 
     def __init__(self, store: Store, keys: Keys, *, stale_after_s: float = STALE_AFTER_S) -> None:
         self._store, self._keys, self._stale_after_s = store, keys, stale_after_s
+        self._currencies: set[str] = set()
         self.damaged = 0
 
     async def tickers(self, product_ids: Collection[ProductId]) -> dict[ProductId, Reading[Ticker] | None]:
@@ -38,6 +43,71 @@ class AsyncReader:
         """
         look = await self._look(product_ids)
         return {product_id: self._reading(look, look.held.get(product_id)) for product_id in product_ids}
+
+    async def balances(self) -> dict[str, Reading[Balance]]:
+        """Return a reading for each currency of the account; none where no balances are streamed.
+
+        One round trip, two where currencies have come since the last call.
+
+        Raises:
+            StoreUnavailable: Redis does not answer, or cannot.
+        """
+        asked: set[str] = set()
+        found: dict[str, Reading[Balance]] = {}
+        while True:
+            new = sorted(self._currencies - asked)
+            asked |= self._currencies
+            pipeline = self._store.client.pipeline(transaction=False)
+            pipeline.time()
+            pipeline.hgetall(self._keys.feeds)
+            pipeline.smembers(self._keys.currencies)
+            for currency in new:
+                pipeline.hgetall(self._keys.balance(currency))
+                pipeline.hgetall(self._keys.balance_stale(currency))
+            (seconds, micros), feeds, members, *hashes = await self._answers(pipeline)
+            now_ms, lives = seconds * 1000 + micros // 1000, parse_feeds(_text(feeds))
+            for i, currency in enumerate(new):
+                held = self._parsed(StoredBalance, hashes[2 * i], hashes[2 * i + 1])
+                if held is not None:
+                    stored, is_shadow = held
+                    life = lives.get(stored.feed)
+                    found[currency] = balance_reading(
+                        stored, life, now_ms, self._stale_after_s, is_shadow=is_shadow
+                    )
+            self._currencies = _names(members)
+            if self._currencies <= asked:
+                return {currency: found[currency] for currency in sorted(found.keys() & self._currencies)}
+
+    async def candles(
+        self, product_id: ProductId, granularity: Granularity = Granularity.ONE_HOUR, limit: int | None = None
+    ) -> Reading[list[Candle]] | None:
+        """Return the newest candles of a product, oldest first; None where none are streamed. One round trip.
+
+        Args:
+            granularity: Five minutes, or a multiple of that.
+            limit: How many; fewer come where less is known (29 hours at most) or traded.
+
+        Raises:
+            ConfigError: Candles that cannot be made of five-minute ones.
+            StoreUnavailable: Redis does not answer, or cannot.
+        """
+        pipeline = self._store.client.pipeline(transaction=True)  # the two hashes belong together
+        pipeline.time()
+        pipeline.hgetall(self._keys.feeds)
+        pipeline.hgetall(self._keys.candles(product_id))
+        pipeline.hgetall(self._keys.candles_meta(product_id))
+        (seconds, micros), feeds, raw, meta = await self._answers(pipeline)
+        if not raw or not meta:
+            return None
+        try:
+            stored = parse_candles(_text(raw), _text(meta))
+        except ValueError:
+            self.damaged += 1
+            return None
+        self.damaged += stored.damaged
+        life = parse_feeds(_text(feeds)).get(stored.feed)
+        now_ms = seconds * 1000 + micros // 1000
+        return candles_reading(stored, life, now_ms, granularity, limit=limit, stale_after_s=self._stale_after_s)
 
     async def watch(
         self, product_ids: Collection[ProductId]
@@ -81,11 +151,7 @@ class AsyncReader:
         for product_id in product_ids:
             pipeline.hgetall(self._keys.ticker(product_id))
             pipeline.hgetall(self._keys.ticker_stale(product_id))
-        replies = await self._store.answer(pipeline.execute(raise_on_error=False))
-        for reply in replies:
-            if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
-                raise StoreUnavailable(self._store.shown_url, explain(reply)) from reply
-        (seconds, micros), feeds, *hashes = replies
+        (seconds, micros), feeds, *hashes = await self._answers(pipeline)
         held = {}
         for i, product_id in enumerate(product_ids):
             found = self._held(hashes[2 * i], hashes[2 * i + 1])
@@ -93,11 +159,25 @@ class AsyncReader:
                 held[product_id] = found
         return _Look(parse_feeds(_text(feeds)), held, seconds * 1000 + micros // 1000, time.monotonic())
 
+    async def _answers(self, pipeline: Any) -> list[Any]:
+        replies: list[Any] = await self._store.answer(pipeline.execute(raise_on_error=False))
+        for reply in replies:
+            if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+                raise StoreUnavailable(self._store.shown_url, explain(reply)) from reply
+        return replies
+
     def _held(self, realtime: object, shadow: object) -> _Held | None:
+        parsed = self._parsed(StoredTicker, realtime, shadow)
+        return _Held(*parsed) if parsed is not None else None
+
+    def _parsed(
+        self, parse: Callable[[Mapping[str, str]], S], realtime: object, shadow: object
+    ) -> tuple[S, bool] | None:
+        """Return the first of the two that is sound, and whether it is the shadow."""
         for raw, is_shadow in ((realtime, False), (shadow, True)):
             if raw:
                 try:
-                    return _Held(StoredTicker(_text(raw)), is_shadow)
+                    return parse(_text(raw)), is_shadow
                 except ValueError:
                     self.damaged += 1
         return None
@@ -175,6 +255,12 @@ def _text(raw: object) -> dict[str, str]:
         return {name.decode(): value.decode() for name, value in raw.items()}
     except UnicodeDecodeError:
         return {}
+
+
+def _names(raw: object) -> set[str]:
+    """Return the members of a set that can be ids; a key of another type as none."""
+    members = raw if isinstance(raw, set) else set()
+    return {name for member in members if is_product_id(name := member.decode("ascii", "replace"))}
 
 
 def _records(message: Mapping[str, Any] | None) -> list[dict[str, str]]:

@@ -11,7 +11,17 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec.structs import astuple
 
-from streamer.model import ProductId, Source, Tick, Ticker, TickerFields, is_product_id
+from streamer.model import (
+    Balance,
+    Basis,
+    ProductId,
+    Source,
+    Stamp,
+    Tick,
+    Ticker,
+    TickerFields,
+    is_product_id,
+)
 
 T = TypeVar("T")
 
@@ -34,10 +44,12 @@ TICKER_VALUES: Final = (
 """The decimal fields of `ticker_realtime:<product_id>`, as the exchange names them."""
 
 
-def ticker_record(product_id: ProductId, tick: Tick, *, suspect: bool, epoch: int) -> dict[str, str]:
+def ticker_record(
+    product_id: ProductId, tick: Tick, *, suspect: bool, epoch: int, status: str | None = None
+) -> dict[str, str]:
     """Return the hash fields of a tick, all but `written_ms`, which the script takes from the clock of Redis.
 
-    A value that the exchange left empty is absent.
+    A value that the exchange left empty is absent, and so is `status` where the product is online.
     """
     record = {name: value for name, value in zip(_FIELD_NAMES, astuple(tick.fields), strict=True) if value}
     record["product_id"] = product_id
@@ -52,6 +64,43 @@ def ticker_record(product_id: ProductId, tick: Tick, *, suspect: bool, epoch: in
         record["suspect"] = "1"
     if tick.alias_of is not None:
         record["alias_of"] = tick.alias_of
+    if status is not None:
+        record["status"] = status
+    return record
+
+
+def balance_record(
+    currency: str,
+    *,
+    available: Decimal,
+    hold: Decimal,
+    total: Decimal,
+    basis: Basis,
+    suspect: bool,
+    account_uuid: str | None,
+    time: str,
+    received_s: float,
+    stamp: Stamp,
+    epoch: int,
+) -> dict[str, str]:
+    """Return the hash fields of a balance, all but `written_ms`, which the script takes from the clock of Redis."""
+    record = {
+        "currency": currency,
+        "available": f"{available:f}",
+        "hold": f"{hold:f}",
+        "total": f"{total:f}",
+        "basis": basis.value,
+        "time": time,
+        "received_ms": str(int(received_s * 1000)),
+        "feed": stamp.feed,
+        "connection": str(stamp.connection),
+        "epoch": str(epoch),
+        "source": stamp.source.value,
+    }
+    if account_uuid is not None:
+        record["account_uuid"] = account_uuid
+    if suspect:
+        record["suspect"] = "1"
     return record
 
 
@@ -101,6 +150,50 @@ class StoredTicker:
             raise ValueError(f"field {exc} is missing") from exc
 
 
+class StoredBalance:
+    """A balance hash as read from Redis, with what a reader needs to judge it.
+
+    Attributes:
+        balance: The values.
+        feed: Feed id, a field of `stream:feeds`.
+        connection: Which connection of that feed vouches for it.
+        epoch: Fencing epoch of its writer.
+        received_ms: Clock of the ingester when it learned of the value.
+        written_ms: Clock of Redis at the last write; a value is also written to renew it.
+        suspect: Order updates may have been lost since REST last told.
+    """
+
+    __slots__ = ("balance", "connection", "epoch", "feed", "received_ms", "source", "suspect", "written_ms")
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        """Parse hash fields.
+
+        Raises:
+            ValueError: A field is missing or not what the schema says: foreign or damaged data.
+        """
+        try:
+            self.feed = fields["feed"]
+            self.connection = parse_count(fields["connection"])
+            self.epoch = parse_count(fields["epoch"])
+            self.received_ms = parse_count(fields["received_ms"])
+            self.written_ms = parse_count(fields["written_ms"])
+            self.source = Source(fields["source"])
+            self.suspect = fields.get("suspect") == "1"
+            if not is_product_id(fields["currency"]):  # one rule for all ids
+                raise ValueError(f"{fields['currency'][:40]!r} is not a currency")
+            self.balance = Balance(
+                currency=fields["currency"],
+                available=parse_decimal(fields["available"]),
+                hold=parse_decimal(fields["hold"]),
+                total=parse_decimal(fields["total"]),
+                basis=Basis(fields["basis"]),
+                time=parse_time(fields["time"]),
+                account_uuid=fields.get("account_uuid"),
+            )
+        except KeyError as exc:
+            raise ValueError(f"field {exc} is missing") from exc
+
+
 def _ticker(fields: Mapping[str, str]) -> Ticker:
     alias_of = fields.get("alias_of")
     for name in (fields["product_id"], *([alias_of] if alias_of else [])):
@@ -112,6 +205,7 @@ def _ticker(fields: Mapping[str, str]) -> Ticker:
         price=values.pop("price"),
         time=parse_time(fields["time"]),
         alias_of=ProductId(alias_of) if alias_of else None,
+        status=fields.get("status"),
         **values,
     )
 

@@ -120,13 +120,13 @@ async def test_a_ghosts_late_write_is_refused(make: Make, redis: RedisServer) ->
     owner = Sink(stores[1], KEYS, two)
     try:
         assert await hold(one)
-        ghost.book.apply(BTC, tick(1, price="1"))
+        ghost.tickers.apply(BTC, tick(1, price="1"))
         assert await ghost.flush() == 1
         redis.ask("DEL", "stream:lease:default")
         assert await hold(two)
-        owner.book.apply(BTC, tick(1, price="2"))
+        owner.tickers.apply(BTC, tick(1, price="2"))
         assert await owner.flush() == 1
-        ghost.book.apply(BTC, tick(2, price="3", time="2027-01-01T00:00:00Z"))
+        ghost.tickers.apply(BTC, tick(2, price="3", time="2027-01-01T00:00:00Z"))
         assert one.is_ours(time.monotonic())  # its own clock cannot help it: the lease was lost early
         assert await ghost.flush() == 0
         assert not one.is_ours(time.monotonic())

@@ -39,7 +39,7 @@ class Writer:
         fields = TickerFields(product_id, price)
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
-        self.sink.book.apply(product_id, Tick(fields, self.stamp, self._sequence, stamp, now))
+        self.sink.tickers.apply(product_id, Tick(fields, self.stamp, self._sequence, stamp, now))
         assert await self.sink.flush() == 1
 
     async def report(self, *, state: str = "live", age_ms: int = 0) -> None:
@@ -154,7 +154,7 @@ async def test_rewriting_a_dead_feeds_value_is_not_realtime_to_a_watcher(store: 
     await anext(watching)
     await writer.report(state="backoff", age_ms=60_000)
     assert (await anext(watching))[1].tier is Tier.STALE
-    writer.sink.book.rewrite(None, time.time())
+    writer.sink.tickers.rewrite(None, time.time())
     await writer.sink.flush()
     await writer.write(ETH, "1")
     with pytest.raises(TimeoutError):

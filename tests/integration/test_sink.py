@@ -56,7 +56,7 @@ class Ingester:
 
     async def write(self, product_id: ProductId, what: Tick) -> int:
         """Take a tick and flush it."""
-        self.sink.book.apply(product_id, what)
+        self.sink.tickers.apply(product_id, what)
         return await self.sink.flush()
 
 
@@ -99,8 +99,8 @@ async def test_hash_and_shadow_have_exactly_the_fields_of_the_schema(redis: Redi
 async def test_a_value_the_exchange_no_longer_sends_disappears(redis: RedisServer) -> None:
     """An empty value is absent, also where there was one before; so are suspect and alias_of."""
     async with ingester(redis) as one:
-        one.sink.book.apply(BTC, tick(1, alias_of="BTC-EUR"))
-        one.sink.book.suspect([BTC], time.time())
+        one.sink.tickers.apply(BTC, tick(1, alias_of="BTC-EUR"))
+        one.sink.tickers.suspect([BTC], time.time())
         await one.sink.flush()
         assert redis.ticker(BTC).keys() == ALL_FIELDS | {"suspect", "alias_of"}
         assert (redis.ticker(BTC)["suspect"], redis.ticker(BTC)["alias_of"]) == ("1", "BTC-EUR")
@@ -115,7 +115,7 @@ async def test_keys_of_another_type_are_repaired(redis: RedisServer) -> None:
         redis.ask("RPUSH", f"ticker_realtime:{BTC}", "foreign")
         redis.ask("SADD", f"ticker_realtime:{BTC}:stale", "foreign")
         redis.ask("SET", f"ticker_realtime:{ETH}", "foreign")
-        one.sink.book.apply(ETH, tick())
+        one.sink.tickers.apply(ETH, tick())
         assert await one.write(BTC, tick()) == 2
         assert redis.ticker(BTC) == redis.shadow(BTC)
         assert redis.ticker(BTC)["price"] == redis.ticker(ETH)["price"] == "84210.37"
@@ -135,7 +135,7 @@ async def test_a_lower_epoch_is_refused_always(redis: RedisServer, left: str) ->
             assert await old.write(BTC, tick(9, price="1", time="2027-01-01T00:00:00Z")) == 0
             assert (redis.ticker(BTC), redis.shadow(BTC)) == before
             assert not old.lease.is_ours(time.monotonic())
-            assert old.sink.book.dirty == 1
+            assert old.sink.tickers.dirty == 1
         finally:
             await new.store.close()
 
@@ -145,7 +145,7 @@ async def test_a_foreign_hash_does_not_wedge_a_product(redis: RedisServer) -> No
     async with ingester(redis) as one:
         redis.ask("HSET", f"ticker_realtime:{BTC}", "price", "1")
         redis.ask("HSET", f"ticker_realtime:{ETH}", "epoch", "soon", "sequence", "x")
-        one.sink.book.apply(ETH, tick())
+        one.sink.tickers.apply(ETH, tick())
         await one.write(BTC, tick())
         assert redis.ticker(BTC).keys() == redis.ticker(ETH).keys() == ALL_FIELDS
 
@@ -185,7 +185,7 @@ async def test_one_message_a_flush(redis: RedisServer) -> None:
         updates.subscribe("stream:updates:ticker")
         assert updates.get_message(timeout=1) is None  # the confirmation
         async with ingester(redis) as one:
-            one.sink.book.apply(ETH, tick(price="2745.18"))
+            one.sink.tickers.apply(ETH, tick(price="2745.18"))
             await one.write(BTC, tick())
             other = Ingester(redis.url)
             other.lease.epoch, other.lease._held_until = one.lease.epoch, float("inf")
@@ -246,11 +246,11 @@ async def test_a_frozen_redis_costs_a_second_and_nothing_else(redis: RedisServer
             calmest_s = min(calmest_s, lag.worst_s)
         assert calmest_s < 0.1
         assert one.sink.failures == 2
-        assert one.sink.book.dirty == 1
+        assert one.sink.tickers.dirty == 1
         assert one.sink.lag_s() > 0
         assert await one.sink.flush() == 1
         assert redis.ticker(BTC)["price"] == "3"
-        assert (one.sink.book.dirty, one.sink.failing_since) == (0, None)
+        assert (one.sink.tickers.dirty, one.sink.failing_since) == (0, None)
 
 
 async def test_a_cancelled_flush_loses_nothing(redis: RedisServer) -> None:
@@ -258,14 +258,14 @@ async def test_a_cancelled_flush_loses_nothing(redis: RedisServer) -> None:
     async with ingester(redis) as one:
         await one.write(BTC, tick(1))
         with redis.frozen():
-            one.sink.book.apply(BTC, tick(2, price="2"))
+            one.sink.tickers.apply(BTC, tick(2, price="2"))
             flush = asyncio.create_task(one.sink.flush())
-            await until(lambda: not one.sink.book.dirty, 1)
+            await until(lambda: not one.sink.tickers.dirty, 1)
             flush.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(flush, 1)
-            one.sink.book.apply(ETH, tick(1))
-        assert one.sink.book.dirty == 2
+            one.sink.tickers.apply(ETH, tick(1))
+        assert one.sink.tickers.dirty == 2
         assert await one.sink.flush() == 2
         assert redis.ticker(BTC)["price"] == "2"
 
@@ -280,7 +280,7 @@ async def test_a_hundred_cancellations_each_end_the_task(redis: RedisServer) -> 
             while True:
                 for product_id in (BTC, ETH):
                     number = next(numbers)
-                    one.sink.book.apply(product_id, tick(number, price=str(number)))
+                    one.sink.tickers.apply(product_id, tick(number, price=str(number)))
                 await asyncio.sleep(0)
 
         feeding = asyncio.create_task(feed())
@@ -293,10 +293,10 @@ async def test_a_hundred_cancellations_each_end_the_task(redis: RedisServer) -> 
         feeding.cancel()
         with suppress(asyncio.CancelledError):
             await feeding
-        while one.sink.book.dirty:
+        while one.sink.tickers.dirty:
             assert await one.sink.flush()
         for product_id in (BTC, ETH):
-            newest = one.sink.book.get(product_id)
+            newest = one.sink.tickers.get(product_id)
             assert newest is not None
             assert redis.ticker(product_id)["price"] == redis.shadow(product_id)["price"] == newest.fields.price
         assert one.sink.failures == 0

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.coinbase.messages import Event, Message
-from streamer.coinbase.session import Arrival, Pace, ReconnectDelay, Session, SessionRules
+from streamer.coinbase.pace import Pace, ReconnectDelay
+from streamer.coinbase.session import Arrival, Session, SessionRules
 from streamer.model import ProductId
 
 PRODUCTS = [ProductId(name) for name in ("BTC-USD", "ETH-USD", "BTC-USDC", "USDT-USDC")]
@@ -28,7 +29,7 @@ def subscribed() -> Session:
     session.opened(0.0)
     list(session.due(0.0))
     channels = {"heartbeats": ["heartbeats"], "ticker": [str(product_id) for product_id in PRODUCTS]}
-    session.control(Message(channel="subscriptions", events=[Event(subscriptions=channels)]))
+    session.control(Message(channel="subscriptions", events=[Event(subscriptions=channels)]), 0.0)
     return session
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamer.coinbase.feed import Feed, FeedState, Paces
+from streamer.coinbase.feed import Endpoint, Feed, FeedState
+from streamer.coinbase.intake import TickerIntake
 from streamer.coinbase.messages import Decoder
-from streamer.coinbase.session import Pace, ReconnectDelay, Session, SessionRules
+from streamer.coinbase.pace import Pace, Paces, ReconnectDelay
+from streamer.coinbase.session import Session, SessionRules
 from streamer.coinbase.transport import OnMessage
 from streamer.errors import ConnectFailed, ConnectRefused
 from streamer.model import ProductId, Source, Tick
@@ -92,15 +94,15 @@ async def running(
 
     session = Session(SessionRules(silence_s=silence_s))
     session.want(products)
+    decoder = Decoder()
     feed = Feed(
         "default.market-0",
-        "ws://127.0.0.1:1",
+        [Endpoint("ws://127.0.0.1:1")],
         connect=exchange,
         session=session,
-        decoder=Decoder(),
+        intake=TickerIntake(decoder, take, lambda product_ids: suspects.append(set(product_ids))),
+        decoder=decoder,
         paces=Paces(connects=Pace(1000), messages=Pace(1000)),
-        on_tick=take,
-        on_suspect=lambda product_ids: suspects.append(set(product_ids)),
         numbers=numbers,
         delay=ReconnectDelay(jitter=lambda ceiling: 0.0),
     )

@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 
 from streamer.coinbase.messages import Event, Message
-from streamer.coinbase.session import (
-    OWN_BOOK,
-    Arrival,
-    Pace,
-    ReconnectDelay,
-    Session,
-    SessionRules,
-    canonical,
-)
+from streamer.coinbase.pace import Pace, ReconnectDelay
+from streamer.coinbase.session import OWN_BOOK, Arrival, Session, SessionRules, canonical_by_rule
 from streamer.model import ProductId
 
 BTC, ETH, SOL = ProductId("BTC-USD"), ProductId("ETH-USD"), ProductId("SOL-USD")
@@ -37,7 +30,7 @@ def streaming(*products: ProductId) -> Session:
     """A session with everything sent and acknowledged at 0, and a value of each product seen."""
     session = opened(*products)
     sent(session, 0.0)
-    session.control(ack(*products))
+    session.control(ack(*products), 0.0)
     for product_id in products:
         session.seen(product_id)
     return session
@@ -107,12 +100,12 @@ def test_acknowledged_without_data_is_subscribed_anew() -> None:
     """Its snapshot may have been lost without a gap, and a quiet product sends no other."""
     session = opened(BTC, ETH)
     sent(session, 0.0)
-    session.control(ack(BTC, ETH))
+    session.control(ack(BTC, ETH), 0.0)
     session.seen(ETH)
     anew = [("unsubscribe", "ticker", [BTC]), ("subscribe", "ticker", [BTC])]
     assert sent(session, RULES.data_timeout_s - 0.1) == []
     assert sent(session, RULES.data_timeout_s) == anew
-    session.control(ack(BTC, ETH))
+    session.control(ack(BTC, ETH), 0.0)
     assert sent(session, RULES.data_timeout_s * 2 - 0.1) == []
     assert sent(session, RULES.data_timeout_s * 2) == anew
 
@@ -121,7 +114,7 @@ def test_silent_product_stays_silent_while_it_is_asked_for_anew() -> None:
     """The status would otherwise flap with every attempt."""
     session = opened(BTC)
     sent(session, 0.0)
-    session.control(ack(BTC))
+    session.control(ack(BTC), 0.0)
     sent(session, RULES.data_timeout_s)
     assert session.products(RULES.data_timeout_s + 0.1).silent == [BTC]
 
@@ -130,7 +123,7 @@ def test_only_what_is_missing_is_sent_again() -> None:
     """An ack without one of the products has that one resent."""
     session = opened(BTC, ETH)
     sent(session, 0.0)
-    session.control(ack(BTC))
+    session.control(ack(BTC), 0.0)
     assert sent(session, RULES.ack_timeout_s) == [("subscribe", "ticker", [ETH])]
 
 
@@ -138,16 +131,16 @@ def test_acknowledgements_are_cumulative() -> None:
     """Each ack is the whole state of the connection, so one that comes before the others takes nothing away."""
     session = opened(BTC, ETH)
     sent(session, 0.0)
-    session.control(ack())
-    session.control(ack(BTC))
-    session.control(ack(BTC, ETH))
+    session.control(ack(), 0.0)
+    session.control(ack(BTC), 0.0)
+    session.control(ack(BTC, ETH), 0.0)
     assert sent(session, RULES.data_timeout_s - 0.1) == []
 
 
 def test_subscription_that_the_exchange_drops_is_made_again() -> None:
     """An ack without a confirmed product: heartbeats would go on and its frozen price look alive."""
     session = streaming(BTC, ETH)
-    session.control(ack(ETH))
+    session.control(ack(ETH), 0.0)
     assert session.suspect == {BTC}
     assert sent(session, 1.0) == [("subscribe", "ticker", [BTC])]
 
@@ -155,7 +148,7 @@ def test_subscription_that_the_exchange_drops_is_made_again() -> None:
 def test_late_acknowledgement_of_nothing_new_changes_nothing() -> None:
     """The same ack twice."""
     session = streaming(BTC)
-    session.control(ack(BTC))
+    session.control(ack(BTC), 0.0)
     assert not session.suspect
     assert sent(session, 1.0) == []
 
@@ -164,11 +157,11 @@ def test_product_without_data_is_not_suspect_after_a_gap() -> None:
     """There is no value to doubt; it is asked for once more, not every second for ever."""
     session = opened(BTC)
     sent(session, 0.0)
-    session.control(ack(BTC))
+    session.control(ack(BTC), 0.0)
     session.arrived(7, 1.0)
     assert not session.suspect
     assert sent(session, 1.0)
-    session.control(ack(BTC))
+    session.control(ack(BTC), 0.0)
     assert [at for at in range(2, 10) if sent(session, float(at))] == []
 
 
@@ -176,14 +169,14 @@ def test_heartbeats_alone_are_sent_again() -> None:
     """Products that are confirmed do not hide heartbeats that are not."""
     session = opened(BTC)
     sent(session, 0.0)
-    session.control(ack(BTC, heartbeats=False))
+    session.control(ack(BTC, heartbeats=False), 0.0)
     assert sent(session, RULES.ack_timeout_s) == [("subscribe", "heartbeats", [])]
 
 
 def test_acknowledgement_before_the_subscribe_counts_for_nothing() -> None:
     """What we have not asked for on this connection cannot be confirmed."""
     session = opened(BTC)
-    session.control(ack(BTC))
+    session.control(ack(BTC), 0.0)
     assert ("subscribe", "ticker", [BTC]) in sent(session, 0.0)
     assert session.products(RULES.ack_timeout_s).unconfirmed == [BTC]
 
@@ -193,7 +186,7 @@ def test_alias_is_acknowledged_under_either_name(name: str) -> None:
     """The documentation leaves open under which name BTC-USDC is confirmed."""
     session = opened(BTC_USDC)
     sent(session, 0.0)
-    session.control(ack(name))
+    session.control(ack(name), 0.0)
     assert sent(session, RULES.data_timeout_s - 0.1) == []
 
 
@@ -202,7 +195,7 @@ def test_own_book_is_not_acknowledged_by_another_name() -> None:
     product_id = ProductId("USDT-USDC")
     session = opened(product_id)
     sent(session, 0.0)
-    session.control(ack("USDT-USD"))
+    session.control(ack("USDT-USD"), 0.0)
     assert sent(session, RULES.ack_timeout_s) == [("subscribe", "ticker", [product_id])]
 
 
@@ -211,7 +204,7 @@ def test_acknowledgement_of_nothing_confirms_nothing(events: list[Event]) -> Non
     """An empty or damaged ack leaves everything unconfirmed."""
     session = opened(BTC)
     sent(session, 0.0)
-    session.control(Message(channel="subscriptions", events=events))
+    session.control(Message(channel="subscriptions", events=events), 0.0)
     assert session.products(RULES.ack_timeout_s).unconfirmed == [BTC]
 
 
@@ -266,7 +259,7 @@ def test_reopened_session_starts_afresh() -> None:
     """A new connection knows no subscription, sequence, suspect or error of the last one."""
     session = streaming(BTC, ETH)
     session.arrived(7, 1.0)
-    session.control(Message(type="error", message="too slow"))
+    session.control(Message(type="error", message="too slow"), 0.0)
     session.want([BTC])
     session.opened(10.0)
     assert (session.expected, session.proof_at, session.last_error) == (0, None, None)
@@ -380,7 +373,7 @@ def test_healing_goes_on_until_a_value_comes() -> None:
     session.arrived(3, 1.0)
     assert sent(session, 1.0)
     assert sent(session, 1.0 + RULES.heal_s)
-    session.control(ack(BTC))
+    session.control(ack(BTC), 0.0)
     session.seen(BTC)
     assert sent(session, 1000.0) == []
 
@@ -458,7 +451,7 @@ def test_products_are_judged_by_time(acked: bool, waited: float, kind: str) -> N
     """First a product is waited for, then it is unconfirmed, or confirmed but silent."""
     session = opened(BTC, at=100.0)
     sent(session, 100.0)
-    session.control(ack(*([BTC] if acked else [])))
+    session.control(ack(*([BTC] if acked else [])), 0.0)
     found = session.products(100.0 + waited)
     lists = {name: getattr(found, name) for name in ("waiting", "unconfirmed", "silent", "suspect")}
     assert lists == {name: [BTC] if name == kind else [] for name in lists}
@@ -511,7 +504,7 @@ def test_products_with_a_book_of_their_own_are_no_aliases(product_id: ProductId)
     session = opened(product_id)
     assert session.learn(product_id[:-1]) == ()
     assert session.learn(product_id) == ((product_id, None),)
-    assert canonical(product_id) == product_id
+    assert canonical_by_rule(product_id) == product_id
 
 
 def test_product_that_shows_its_own_label_is_no_alias_any_more() -> None:
@@ -550,7 +543,7 @@ def test_many_labels_take_bounded_memory() -> None:
 )
 def test_canonical_id(product_id: str, label: str) -> None:
     """USDC pairs are shown as their USD pair, all others as themselves."""
-    assert canonical(product_id) == label
+    assert canonical_by_rule(product_id) == label
 
 
 # -- heartbeats and errors --------------------------------------------------------------------------------------
@@ -575,16 +568,16 @@ def test_missed_heartbeats_are_counted(counters: list[int | str | None], gaps: i
     """A counter that jumps ahead is a gap, number or text; what is no counter is passed over."""
     session = opened(BTC)
     for counter in counters:
-        session.control(beat(counter))
+        session.control(beat(counter), 0.0)
     assert session.counts.heartbeat_gaps == gaps
 
 
 def test_heartbeat_counter_starts_anew_with_each_connection() -> None:
     """Beats between two connections were not missed."""
     session = opened(BTC)
-    session.control(beat(5))
+    session.control(beat(5), 0.0)
     session.opened(1.0)
-    session.control(beat(90))
+    session.control(beat(90), 0.0)
     assert session.counts.heartbeat_gaps == 0
 
 
@@ -592,7 +585,7 @@ def test_heartbeat_counter_starts_anew_with_each_connection() -> None:
 def test_error_is_kept_as_a_reason(text: str, shown: str) -> None:
     """What the exchange complained about explains a later silence."""
     session = opened(BTC)
-    session.control(Message(type="error", message=text))
+    session.control(Message(type="error", message=text), 0.0)
     assert (session.counts.errors, session.last_error) == (1, shown)
 
 

@@ -132,7 +132,7 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, list[str]]] = [
         "user feed not authenticated",
         status(feeds=[feed(), feed("user", state="unauthenticated", why="bad key")]),
         "degraded",
-        ["feed user is not authenticated: bad key (check COINBASE_API_KEY and COINBASE_API_SECRET)"],
+        ["no true balances: the exchange refuses our tokens (user: bad key): check COINBASE_API_KEY"],
     ),
     (
         "one feed of two stopped",

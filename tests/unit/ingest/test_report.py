@@ -21,6 +21,7 @@ def facts(**changed: Any) -> FeedFacts:
     """A live feed with two products and no fault."""
     sound: dict[str, Any] = {
         "id": "default.market-0",
+        "channel": "ticker",
         "state": FeedState.LIVE,
         "connection": 3,
         "proof_at": 100.0,
@@ -63,6 +64,7 @@ def test_feed_status_says_why() -> None:
     shown = feed_status(facts(state=FeedState.BACKOFF, why="closed with 1006", sequence=None), alive_ms=None)
     assert json.loads(json.dumps(shown)) == {
         "id": "default.market-0",
+        "channel": "ticker",
         "state": "backoff",
         "alive_ms": None,
         "connection": 3,

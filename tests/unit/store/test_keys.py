@@ -12,16 +12,28 @@ BTC = ProductId("BTC-USD")
 NAMES = {
     "ticker": "ticker_realtime:BTC-USD",
     "ticker_stale": "ticker_realtime:BTC-USD:stale",
+    "balance": "portfolio_realtime:BTC",
+    "balance_stale": "portfolio_realtime:BTC:stale",
+    "currencies": "portfolio_realtime",
+    "candles": "candles_realtime:BTC-USD",
+    "candles_meta": "candles_realtime:BTC-USD:meta",
+    "products": "products:all",
+    "products_stale": "products:all:stale",
     "feeds": "stream:feeds",
     "wanted": "stream:wanted",
     "status": "stream:status",
     "lease": "stream:lease:default",
     "epoch": "stream:epoch:default",
     "ticker_updates": "stream:updates:ticker",
+    "balance_updates": "stream:updates:portfolio",
 }
 BRACED = NAMES | {
     "ticker": "ticker_realtime:{BTC-USD}",
     "ticker_stale": "ticker_realtime:{BTC-USD}:stale",
+    "balance": "portfolio_realtime:{BTC}",
+    "balance_stale": "portfolio_realtime:{BTC}:stale",
+    "candles": "candles_realtime:{BTC-USD}",
+    "candles_meta": "candles_realtime:{BTC-USD}:meta",
     "lease": "stream:lease:{default}",
     "epoch": "stream:epoch:{default}",
 }
@@ -32,12 +44,20 @@ def names(keys: Keys) -> dict[str, str]:
     return {
         "ticker": keys.ticker(BTC),
         "ticker_stale": keys.ticker_stale(BTC),
+        "balance": keys.balance("BTC"),
+        "balance_stale": keys.balance_stale("BTC"),
+        "currencies": keys.currencies,
+        "candles": keys.candles(BTC),
+        "candles_meta": keys.candles_meta(BTC),
+        "products": keys.products,
+        "products_stale": keys.products_stale,
         "feeds": keys.feeds,
         "wanted": keys.wanted,
         "status": keys.status,
         "lease": keys.lease("default"),
         "epoch": keys.epoch("default"),
         "ticker_updates": keys.ticker_updates,
+        "balance_updates": keys.balance_updates,
     }
 
 

@@ -1,6 +1,7 @@
--- Write the newest tickers of one flush: realtime hash, stale shadow, both TTLs, one notification.
--- KEYS  realtime, stale, realtime, stale, ... one pair a record
--- ARGV  epoch, ttl_ms, stale_ttl_ms, channel ('' = tell nobody), MessagePack list of field maps
+-- Write the newest records of one flush: realtime hash, stale shadow, both TTLs, one notification.
+-- KEYS  realtime, stale, realtime, stale, ... one pair a record; then, optionally, a set that lists what there is
+-- ARGV  epoch, ttl_ms, stale_ttl_ms, channel ('' = tell nobody), MessagePack list of field maps,
+--       the field of a record that goes into the set ('' = there is no set)
 -- Reply now_ms, written, older (refused: we hold something newer), fenced (refused: a newer owner wrote),
 --       the highest epoch found
 -- Everything of an update happens in here: a write left outside would slip past the fence.
@@ -31,6 +32,12 @@ local function stored(key)
   return held
 end
 
+local set, member = KEYS[2 * #records + 1], ARGV[6]
+if set then
+  local kind = redis.call('TYPE', set).ok
+  if kind ~= 'none' and kind ~= 'set' then redis.call('DEL', set) end
+end
+
 local highest = 0
 
 local function verdict(held, record)
@@ -39,6 +46,8 @@ local function verdict(held, record)
   if held_epoch ~= epoch then
     return held_epoch > epoch and 'fenced' or 'newer'
   end
+  -- Records without a sequence have one writer an epoch, which calls us in order.
+  if not record.sequence then return 'newer' end
   if held[2] == record.feed and held[3] == record.connection then
     local sequence = tonumber(held[4])
     return sequence and tonumber(record.sequence) < sequence and 'older' or 'newer'
@@ -65,6 +74,7 @@ for i, record in ipairs(records) do
     redis.call('COPY', key, shadow, 'REPLACE')
     redis.call('PEXPIRE', key, ttl_ms)
     redis.call('PEXPIRE', shadow, stale_ttl_ms)
+    if set then redis.call('SADD', set, record[member]) end
     changed[#changed + 1] = record
   end
 end

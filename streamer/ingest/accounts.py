@@ -1,0 +1,114 @@
+"""Keeps the portfolio true: asks REST for the accounts whenever only REST can tell, and seldom otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import structlog
+
+from streamer.coinbase.clock import ExchangeClock
+from streamer.coinbase.intake import Frame
+from streamer.coinbase.orders import OrderEvent
+from streamer.errors import RestError, RestUnauthorized
+from streamer.ingest.portfolio import Portfolio
+from streamer.ingest.refresh import RefreshPlan, RefreshRules
+from streamer.model import Stamp
+from streamer.providers.base import RestSource
+
+log = structlog.get_logger(__name__)
+
+
+class AccountsKeeper:
+    """Brings order events and REST answers together in the portfolio.
+
+    Attributes:
+        why: Why REST brings no accounts at present, None while it does.
+        unauthorized: Whether REST does not take the key.
+        answered_at: Monotonic time of the last good answer, None before the first.
+    """
+
+    def __init__(
+        self, portfolio: Portfolio, rest: RestSource, clock: ExchangeClock, rules: RefreshRules | None = None
+    ) -> None:
+        self._portfolio, self._ledger = portfolio, portfolio.ledger
+        self._rest, self._clock, self._rules = rest, clock, rules or RefreshRules()
+        self._wake = asyncio.Event()
+        self.why: str | None = None
+        self.unauthorized = False
+        self.answered_at: float | None = None
+
+    # -- called by the feed --------------------------------------------------------------------------------------
+
+    def take(self, event: OrderEvent, frame: Frame, stamp: Stamp) -> None:
+        """Take an order event."""
+        if stamp is not self._portfolio.stamp:
+            self._portfolio.opened(stamp)
+        self._portfolio.apply(
+            event, time=frame.message.timestamp, received_s=frame.received_s, now=time.monotonic()
+        )
+        if self._ledger.wants_answer or self._ledger.settles_at is not None:
+            self._wake.set()
+
+    def lost(self) -> None:
+        """Order events may be lost from here on."""
+        self._portfolio.lost(time.time())
+
+    # -- a task of the supervisor --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ask until cancelled. Events are taken whether or not this runs."""
+        plan = RefreshPlan(self._rules, time.monotonic())
+        while True:
+            self._wake.clear()
+            now = time.monotonic()
+            self._settle(now)
+            if self._ledger.wants_answer and not self._ledger.is_blind:
+                plan.want()
+            if now >= plan.due_at:
+                await self._ask(plan)
+                continue
+            due_at = min(plan.due_at, self._ledger.settles_at or plan.due_at)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, due_at - now)):
+                    await self._wake.wait()
+
+    async def _ask(self, plan: RefreshPlan) -> None:
+        asked_at = time.monotonic()
+        plan.asked(asked_at)
+        self._ledger.asking()
+        try:
+            accounts = await self._rest.accounts()
+        except RestError as exc:
+            self._failed(exc)
+            plan.failed(time.monotonic(), retry_after_s=exc.retry_after_s)
+            return
+        now = time.monotonic()
+        if self.why is not None:
+            log.info("accounts.back")
+        self.why, self.unauthorized, self.answered_at = None, False, now
+        self._portfolio.answer(accounts, asked_at=asked_at, now=now, time=self._exchange_time(), now_s=time.time())
+        plan.answered(now, settled=not self._ledger.wants_answer)
+
+    def _settle(self, now: float) -> None:
+        if (at := self._ledger.settles_at) is not None and now >= at:
+            self._portfolio.settle(now=now, time=self._exchange_time(), now_s=time.time())
+        for found in self._ledger.take_differences():
+            log.warning(
+                "balance.difference",
+                currency=found.currency,
+                derived=f"{found.derived.available:f}+{found.derived.hold:f}",
+                confirmed=f"{found.confirmed.available:f}+{found.confirmed.hold:f}",
+            )
+
+    def _failed(self, exc: RestError) -> None:
+        if self.why is None:
+            log.warning("accounts.unavailable", why=exc.why)
+        self.why = exc.why
+        self.unauthorized = isinstance(exc, RestUnauthorized)
+
+    def _exchange_time(self) -> str:
+        now = datetime.fromtimestamp(self._clock.now(time.time()), UTC)
+        return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")

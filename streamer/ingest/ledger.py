@@ -1,0 +1,338 @@
+"""Balances derived from order updates, and how REST answers confirm or correct them. Pure.
+
+The exchange pushes orders, not balances. But orders come with their cumulative figures, so for each currency
+
+    balance = offset + sum of the effects of all orders seen
+
+where the offset is whatever our orders do not explain: the money that was there before, deposits, transfers. An
+update replaces its order's effect, so repeating one changes nothing. REST tells balances, late by an unknown lag
+and without saying which updates it has taken into account. So an answer is compared with each sum that was current
+within the time it may speak of. Where one of them gives the offset we have, the answer is explained, and if that is
+the newest one, the balance is confirmed. An answer older than the updates already applied is explained by an older
+sum and so undoes nothing. Where none does, the offset has changed, as by a deposit; if several offsets are
+possible, the next answers narrow them down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from streamer.coinbase.orders import Order, OrderEvent
+from streamer.ingest.effects import Amounts, Effects, completed, effects
+from streamer.model import Account, Basis
+
+LAG_S = 4.0
+"""How long REST may show what was. It does lag behind fills; by how much is documented nowhere."""
+AHEAD_S = 1.0
+"""How long after a REST answer an update may arrive that the answer has already taken into account."""
+_HORIZON_S = 60.0
+_KEEP_ORDERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """REST told something else than what followed from the updates."""
+
+    currency: str
+    derived: Amounts
+    confirmed: Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of one currency.
+
+    Attributes:
+        suspect: Updates may have been lost since REST last told.
+    """
+
+    amounts: Amounts
+    basis: Basis
+    suspect: bool
+    account_uuid: str | None
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the ledger has seen; plain integers for the status."""
+
+    updates: int = 0
+    repeated: int = 0
+    unreadable: int = 0
+    unknown_status: int = 0
+    answers: int = 0
+    differences: int = 0
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What REST has told of one currency, when, and the offsets it would mean."""
+
+    amounts: Amounts
+    asked_at: float
+    at: float
+    offsets: set[Amounts]
+
+
+@dataclass(slots=True)
+class _Wallet:
+    """One currency.
+
+    Attributes:
+        offset: What the orders do not explain; None before REST has told.
+        sums: Sums of all effects, each with the time at which it became current; the last one is current.
+        candidates: Offsets that the answers so far allow, where more than one; empty otherwise.
+        pending: An answer that waits for an update on its way, or for its time to be over.
+        settled_at: Answers to questions asked before this may miss lost updates.
+    """
+
+    uuid: str | None = None
+    offset: Amounts | None = None
+    sums: deque[tuple[float, Amounts]] = field(default_factory=lambda: deque([(-math.inf, Amounts())]))
+    candidates: set[Amounts] = field(default_factory=set)
+    pending: _Answer | None = None
+    confirmed: bool = False
+    suspect: bool = False
+    settled_at: float = -math.inf
+
+    @property
+    def sum(self) -> Amounts:
+        return self.sums[-1][1]
+
+    def move(self, change: Amounts, now: float) -> None:
+        """Take a change of the sum of effects."""
+        self.sums.append((now, self.sum + change))
+        while len(self.sums) > 1 and self.sums[1][0] < now - _HORIZON_S:
+            self.sums.popleft()
+        self.confirmed = False
+
+    def since(self, at: float) -> Iterable[Amounts]:
+        """Yield the sums that were current at `at` or later, newest first."""
+        for began, amounts in reversed(self.sums):
+            yield amounts
+            if began <= at:
+                return
+
+    def conclude(self, answer: _Answer) -> bool:
+        """Take an answer that agrees with the offset; return whether it has confirmed the balance."""
+        assert self.offset is not None
+        self.pending, self.candidates = None, set()
+        self.suspect &= answer.asked_at < self.settled_at
+        self.confirmed = not self.suspect and answer.amounts == self.offset + self.sum
+        return self.confirmed
+
+
+class Ledger:
+    """Derives balances from orders; keeps no time of its own.
+
+    Every method that changes anything returns the currencies whose state has changed.
+
+    Args:
+        lag_s: How late REST may be.
+        ahead_s: How far REST may be ahead of the updates.
+
+    Attributes:
+        last_difference: Found last; None while REST has never told anything else than the updates.
+        wants_answer: Whether something has happened that only REST can make sense of.
+    """
+
+    def __init__(self, *, lag_s: float = LAG_S, ahead_s: float = AHEAD_S) -> None:
+        self._lag_s, self._ahead_s = lag_s, ahead_s
+        self._wallets: dict[str, _Wallet] = {}
+        self._orders: dict[str, tuple[Order, Effects]] = {}
+        self._settled_at = math.inf  # nothing is known of what happens before the first snapshot
+        self._differences: list[Difference] = []
+        self.last_difference: Difference | None = None
+        self.counts = Counts()
+        self.wants_answer = True
+
+    # -- what the exchange pushes --------------------------------------------------------------------------------
+
+    def lost(self) -> set[str]:
+        """Updates may be missed, from now until the next snapshot: every balance is in doubt."""
+        self._settled_at = math.inf
+        changed = {c for c, wallet in self._wallets.items() if wallet.offset is not None and not wallet.suspect}
+        for wallet in self._wallets.values():
+            wallet.suspect, wallet.confirmed, wallet.settled_at = True, False, math.inf
+        return changed
+
+    def apply(self, event: OrderEvent, now: float) -> set[str]:
+        """Take an event of the user channel."""
+        changed: set[str] = set()
+        for order in event.orders:
+            changed |= self._update(order, now)
+        self.counts.unreadable += event.unreadable
+        self.wants_answer |= event.unreadable > 0
+        if event.is_snapshot and self.is_blind:
+            self._see_again(now)
+        changed |= self._explained_by_now()
+        while len(self._orders) > _KEEP_ORDERS:
+            del self._orders[next(iter(self._orders))]  # its effect stays in the sums
+        return {c for c in changed if self._wallets[c].offset is not None}
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether updates are being missed: no snapshot has come since the last loss."""
+        return self._settled_at == math.inf
+
+    def _see_again(self, now: float) -> None:
+        """A snapshot ends the time in which updates are missed; what was missed, only REST can tell.
+
+        And only once it cannot lag behind that any more. An account without any order, then and now, has had
+        nothing to miss.
+        """
+        self._settled_at = now + self._lag_s if self._orders else now
+        self.wants_answer = True
+        for wallet in self._wallets.values():
+            wallet.settled_at = self._settled_at
+
+    def _update(self, order: Order, now: float) -> set[str]:
+        self.counts.updates += 1
+        if not order.is_spot:
+            self.wants_answer = True  # margin moves in ways of its own
+            return set()
+        known = self._orders.get(order.order_id)
+        before, done_before = known if known is not None else (None, {})
+        if before is not None and (order.rank < before.rank or (before.is_over and not order.is_over)):
+            self.counts.repeated += 1
+            return set()
+        complete = completed(order, before)
+        order = complete or order
+        done = effects(order)
+        self._orders.pop(order.order_id, None)
+        self._orders[order.order_id] = order, done  # at the end: the dict is in order of the last update
+        self.counts.unknown_status += not order.is_known_status
+        changed = {
+            currency: change
+            for currency in done.keys() | done_before.keys()
+            if (change := done.get(currency, Amounts()) - done_before.get(currency, Amounts())) != Amounts()
+        }
+        if not changed:
+            self.counts.repeated += 1
+        news = before is None or before.status != order.status
+        same_rank = before is not None and order.rank == before.rank and bool(changed)
+        if (news and (order.is_over or not order.is_known_status)) or complete is None or same_rank:
+            self.wants_answer = True
+        for currency, change in changed.items():
+            self._wallet(currency, now).move(change, now)
+        return set(changed)
+
+    def _wallet(self, currency: str, now: float) -> _Wallet:
+        wallet = self._wallets.get(currency)
+        if wallet is None:
+            # A currency that REST has not listed: we had none of it.
+            offset = Amounts() if self.counts.answers else None
+            wallet = self._wallets[currency] = _Wallet(
+                offset=offset, suspect=self.is_blind or self._settled_at > now, settled_at=self._settled_at
+            )
+        return wallet
+
+    # -- what REST answers ---------------------------------------------------------------------------------------
+
+    def asking(self) -> None:
+        """A question to REST goes out; what happens from here on may need another."""
+        self.wants_answer = False
+
+    def answer(self, accounts: Iterable[Account], asked_at: float, now: float) -> set[str]:
+        """Take the balances of all accounts, as asked for at `asked_at` and answered at `now`."""
+        told = {account.currency: account for account in accounts}
+        for currency in told:
+            self._wallet(currency, now)
+        self.counts.answers += 1
+        changed = set()
+        for currency, wallet in self._wallets.items():
+            before, account = self.state(currency), told.get(currency)
+            if account is not None:
+                wallet.uuid = account.uuid
+            amounts = Amounts(account.available, account.hold) if account is not None else Amounts()
+            offsets = {amounts - total for total in wallet.since(asked_at - self._lag_s)}
+            self._take(wallet, _Answer(amounts, asked_at, now, offsets))
+            if self.state(currency) != before:
+                changed.add(currency)
+        return changed
+
+    def _take(self, wallet: _Wallet, answer: _Answer) -> None:
+        wallet.pending = None
+        if wallet.offset is None:
+            at_question = [total for began, total in wallet.sums if began <= answer.asked_at]
+            wallet.offset = answer.amounts - (at_question or [wallet.sum])[-1]
+            wallet.conclude(answer)
+            if len(answer.offsets) > 1:
+                wallet.candidates, wallet.confirmed = answer.offsets, False
+        elif wallet.offset in answer.offsets:
+            wallet.conclude(answer)
+        else:
+            wallet.confirmed = False
+            wallet.pending = answer
+            return
+        self._ask_again_unless(wallet.confirmed)
+
+    def _ask_again_unless(self, confirmed: bool) -> None:
+        # While we are blind another answer settles nothing; the snapshot asks for one.
+        self.wants_answer |= not confirmed and not self.is_blind
+
+    def _explained_by_now(self) -> set[str]:
+        """See whether an update has explained an answer that had come before it."""
+        changed = set()
+        for currency, wallet in self._wallets.items():
+            if (answer := wallet.pending) is not None:
+                answer.offsets.add(answer.amounts - wallet.sum)
+                if wallet.offset in answer.offsets:
+                    self._ask_again_unless(wallet.conclude(answer))
+                    changed.add(currency)
+        return changed
+
+    def settle(self, now: float) -> set[str]:
+        """Believe answers that no update has explained in time; call it when `settles_at` has come."""
+        changed = set()
+        for currency, wallet in self._wallets.items():
+            answer = wallet.pending
+            if answer is None or now < answer.at + self._ahead_s:
+                continue
+            wallet.pending = None
+            possible = answer.offsets & wallet.candidates or answer.offsets
+            if len(possible) > 1:
+                wallet.candidates = possible
+                self._ask_again_unless(False)
+                continue
+            assert wallet.offset is not None
+            (offset,) = possible
+            self._found(Difference(currency, wallet.offset + wallet.sum, offset + wallet.sum))
+            wallet.offset = offset
+            self._ask_again_unless(wallet.conclude(answer))
+            changed.add(currency)
+        return changed
+
+    def _found(self, difference: Difference) -> None:
+        self.counts.differences += 1
+        self._differences.append(difference)
+        self.last_difference = difference
+
+    def take_differences(self) -> list[Difference]:
+        """Return the differences found since the last call."""
+        found, self._differences = self._differences, []
+        return found
+
+    @property
+    def settles_at(self) -> float | None:
+        """When `settle` has something to do; None while nothing waits."""
+        times = [w.pending.at + self._ahead_s for w in self._wallets.values() if w.pending is not None]
+        return min(times, default=None)
+
+    # -- what is known -------------------------------------------------------------------------------------------
+
+    @property
+    def currencies(self) -> list[str]:
+        """Currencies of which the balance is known."""
+        return [c for c, wallet in self._wallets.items() if wallet.offset is not None]
+
+    def state(self, currency: str) -> State | None:
+        """Return what is known of a currency, None where nothing is."""
+        wallet = self._wallets.get(currency)
+        if wallet is None or wallet.offset is None:
+            return None
+        basis = Basis.CONFIRMED if wallet.confirmed else Basis.DERIVED
+        return State(wallet.offset + wallet.sum, basis, wallet.suspect, wallet.uuid)
