@@ -45,6 +45,11 @@ class Exchange:
     name: str
 
 
+def brings_its_own(settings: Settings) -> bool:
+    """Whether the exchange is a simulator that we start: it has a key of its own, and ours is not looked at."""
+    return settings.exchange == "simulator" and settings.ws_url == WS_URL
+
+
 async def reach(url: str, ca_file: str | None = None) -> str | None:
     """Return None where a connection (with TLS for wss) to `url` can be opened within 3 s, else why not."""
     tls = tls_context(url, ca_file)

@@ -18,7 +18,7 @@ from rich.console import Console
 from streamer import logs, settings
 from streamer.cli.common import add_redis_option, redis_url, run, run_async
 from streamer.cli.display import Progress
-from streamer.cli.exchange import exchange
+from streamer.cli.exchange import brings_its_own, exchange
 from streamer.errors import ConfigError, StoreUnavailable
 from streamer.ingest.supervisor import Supervisor
 from streamer.ingest.upstream import upstream
@@ -49,7 +49,8 @@ def _main(argv: Sequence[str]) -> int:
     if not arguments.no_api and arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise ConfigError("--port", arguments.port, "expected 1 to 65535")
     products = [parse_product_id(text) for text in arguments.products]
-    upstream(config, Source.COINBASE)  # a key that is none is told at the start, before anything runs
+    if not brings_its_own(config):
+        upstream(config, Source.COINBASE)  # a key that is none is told at the start, before anything runs
     logs.configure(config.log_level)
     redis = _redis_url(arguments.redis_url)
     return run_async(_stream(config, products, redis))
@@ -139,7 +140,7 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
         if there.warning:
             log.warning("key.open", note=there.warning)
         for note in there.notes:
-            log.warning("stream.missing", note=note)
+            log.info("stream.missing", note=note)
         if market.source is Source.SIMULATOR:
             log.warning("exchange.simulated", note="SIMULATED PRICES, not a market; source=simulator in every hash")
         log.info("stream.starting", exchange=market.name, redis=redis.shown, products=len(products) or "as wanted")

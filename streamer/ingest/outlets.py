@@ -174,8 +174,8 @@ class CandleOutlet(Outlet[PendingCandles]):
     """Candles and what is known about them; a product of which Redis lacks the rest is written whole."""
 
     def __init__(self, store: Store, keys: Keys, book: CandleBook) -> None:
-        # A whole product is 350 buckets, some 25 kB: a call must not hold Redis up for others.
-        super().__init__(book, Script(store, "write_candles"), batch=20)
+        # A whole product is 350 buckets, 1 ms of Redis and some 25 kB: a call must not hold it up for others.
+        super().__init__(book, Script(store, "write_candles"), batch=8)
         self._keys, self._candles = keys, book
 
     def _keys_of(self, batch: Sequence[PendingCandles]) -> list[str]:

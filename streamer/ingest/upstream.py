@@ -66,9 +66,7 @@ def upstream(settings: Settings, source: Source) -> Upstream:
             user.append(market)
     rest = None
     if own_exchange and settings.rest_url == REST_URL:
-        notes.append(
-            "no REST: STREAMER_WS_URL names another exchange and STREAMER_REST_URL does not say where its is"
-        )
+        notes.append("no REST: --ws-url names another exchange, and --rest-url does not say where that has it")
     else:
         rest = CoinbaseRest(settings.rest_url, signer=signer, clock=clock, ca_file=settings.ca_file)
     return Upstream(
