@@ -22,7 +22,8 @@ _NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
 _PRODUCT = re.compile(r"[A-Z0-9][A-Z0-9.]{0,19}-[A-Z0-9][A-Z0-9.-]{0,19}", re.ASCII).fullmatch
 _FINAL = frozenset({"FILLED", "CANCELLED", "EXPIRED", "FAILED"})
 _BEFORE_OPEN = frozenset({"PENDING", "QUEUED"})
-_KNOWN = _FINAL | _BEFORE_OPEN | {"OPEN", "CANCEL_QUEUED", "EDIT_QUEUED"}
+_CHANGING = frozenset({"CANCEL_QUEUED", "EDIT_QUEUED"})
+_KNOWN = _FINAL | _BEFORE_OPEN | _CHANGING | {"OPEN"}
 
 
 class Side(StrEnum):
@@ -71,9 +72,19 @@ class Order:
         return self.status == "OPEN"
 
     @property
+    def is_changing(self) -> bool:
+        """Whether somebody has asked for a change, and so it is not new; a snapshot does not list it."""
+        return self.status in _CHANGING
+
+    @property
     def is_known_status(self) -> bool:
         """Whether the documentation knows the status."""
         return self.status in _KNOWN
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the exchange has told all that money depends on."""
+        return None not in (self.value, self.fees, self.held)
 
     @property
     def rank(self) -> tuple[Decimal, int]:
@@ -90,7 +101,7 @@ class Order:
             return self.hold
         # A sale's hold is told in base, we think. Where it is what remains times the price, it is told in quote.
         price = self.limit_price or self.average_price
-        in_quote = price is not None and abs(self.hold - self.leaves * price) <= self.leaves * price / 50
+        in_quote = price and abs(self.hold - self.leaves * price) <= self.leaves * price / 50
         return self.leaves if in_quote else self.hold
 
 
@@ -151,7 +162,7 @@ def parse_order(fields: OrderFields) -> Order | None:
         side=Side(side),
         status=fields.status.upper(),
         quantity=quantity,
-        is_spot=fields.product_type in ("", "SPOT", "UNKNOWN_PRODUCT_TYPE") and "-" not in base,
+        is_spot=fields.product_type.upper() in ("", "SPOT", "UNKNOWN_PRODUCT_TYPE") and "-" not in base,
         value=_number(fields.filled_value),
         fees=_number(fields.total_fees),
         leaves=_number(fields.leaves_quantity),

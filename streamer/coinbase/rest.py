@@ -9,6 +9,8 @@ trust as the feeds', and a token is dated by the exchange's clock.
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +35,8 @@ from streamer.providers.base import CallCounts
 from streamer.store.records import parse_decimal
 
 CALL_DEADLINE_S = 10.0
-"""A call with all its pages takes no longer; after that nobody waits for it any more."""
+"""A call with all its pages takes no longer; after that nobody waits for it any more, and it is cut off."""
+_CUT_EVERY_S = 1.0
 _CONNECT_TIMEOUT_S = 3.0
 _READ_TIMEOUT_S = 5.0
 _MAX_BODY_BYTES = 64 << 20
@@ -63,7 +66,9 @@ class CoinbaseRest:
         self, base_url: str, *, signer: Signer | None, clock: ExchangeClock, ca_file: str | None = None
     ) -> None:
         self.counts = CallCounts()
-        self._base_url, self._signer, self._clock, self._ca_file = base_url, signer, clock, ca_file
+        self._base_url, self._signer, self._clock = base_url, signer, clock
+        # Once: reading all the system's certificates takes 60 ms, and calls are made from an event loop.
+        self._tls = tls_context(base_url, ca_file)
         self._idle: list[_Client] = []
 
     async def accounts(self) -> list[Account]:
@@ -72,14 +77,7 @@ class CoinbaseRest:
         Raises:
             RestError: No usable answer; half an answer is none.
         """
-        listed = await self._call("accounts", _all_accounts)
-        chosen: dict[str, _Account] = {}
-        for account in sorted(listed, key=_preference):
-            chosen.setdefault(account.currency, account)
-        try:
-            return [account.parsed() for account in chosen.values()]
-        except ValueError as exc:
-            raise RestUnavailable("accounts", f"an answer without sense: {exc}") from exc
+        return await self._call("accounts", _accounts)
 
     async def candles(self, product_id: ProductId, from_s: int, to_s: int) -> list[Bucket]:
         """Return the five-minute candles of a range, oldest first; none for buckets without trades.
@@ -98,19 +96,24 @@ class CoinbaseRest:
         return await self._call("products", _products)
 
     def _client(self) -> _Client:
-        return _Client(self._base_url, self._signer, self._clock, self.counts, self._ca_file)
+        return _Client(self._base_url, self._signer, self._tls, self.counts)
 
     async def _call(self, route: str, work: Callable[[_Client], T]) -> T:
         """Run `work` in a thread of its own.
 
         Threads of a pool would be waited for when the process ends, and a server that never finishes its answer
-        could occupy all of them. A client whose call came to no good end is not used again.
+        could occupy all of them. A client whose call came to no good end is not used again. The clock is asked and
+        told here only, because the feeds do so from this thread.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         client = self._idle.pop() if self._idle else self._client()
 
         def tell(value: T | None, exc: BaseException | None) -> None:
+            if isinstance(exc, RestUnauthorized):
+                self._clock.forget()  # our idea of the exchange's time may be what it refused; the refusal is dated
+            for told, at in client.dates:
+                self._clock.saw(told, at, resolution_s=1.0)
             if not answer.done():
                 if exc is not None:
                     answer.set_exception(exc)
@@ -127,8 +130,15 @@ class CoinbaseRest:
             with suppress(RuntimeError):  # the loop has ended, and nobody waits
                 loop.call_soon_threadsafe(tell, value, failure)
 
-        client.route = route
-        threading.Thread(target=run, name=f"rest-{route}", daemon=True).start()
+        def give_up() -> None:
+            if thread.is_alive():  # also what it has opened since
+                client.cut()
+                loop.call_later(_CUT_EVERY_S, give_up)
+
+        now_s = time.time()
+        client.start(route, ahead_s=self._clock.now(now_s) - now_s)
+        thread = threading.Thread(target=run, name=f"rest-{route}", daemon=True)
+        thread.start()
         try:
             async with asyncio.timeout(CALL_DEADLINE_S):
                 result = await answer
@@ -138,39 +148,51 @@ class CoinbaseRest:
         except RestError:
             self.counts.failures += 1
             raise
+        finally:
+            if not answer.done() or answer.cancelled():
+                give_up()
         self._idle.append(client)
         return result
 
 
 class _Client(RESTClient):  # type: ignore[misc]
-    """The SDK's client with its way to the wire replaced."""
+    """The SDK's client with its way to the wire replaced.
+
+    Attributes:
+        dates: What the answers to the present call said the time is, each with ours.
+    """
 
     def __init__(
-        self,
-        base_url: str,
-        signer: Signer | None,
-        clock: ExchangeClock,
-        counts: CallCounts,
-        ca_file: str | None,
+        self, base_url: str, signer: Signer | None, tls: ssl.SSLContext | None, counts: CallCounts
     ) -> None:
         parts = urlsplit(base_url)
         # Nothing from the environment: the SDK reads keys there when it is imported.
         super().__init__(api_key=None, api_secret=None, base_url=parts.netloc)
         self.is_authenticated = signer is not None
-        self._base_url, self._signer, self._clock, self._counts = base_url, signer, clock, counts
-        self.route = ""
+        self._base_url, self._signer, self._counts = base_url, signer, counts
+        self.dates: list[tuple[float, float]] = []
+        self.start("", ahead_s=0.0)
         # Not trust_env: an entry in .netrc would take the place of our token.
         self.session.trust_env = False
         self.session.proxies.update(get_environ_proxies(base_url))
-        if (tls := tls_context(base_url, ca_file)) is not None:
-            self.session.mount("https://", _Adapter(tls))
+        self._adapter = _Adapter(tls)
+        self.session.mount(base_url, self._adapter)
+
+    def start(self, route: str, *, ahead_s: float) -> None:
+        """Begin a call; the exchange's clock is so far ahead of ours."""
+        self.route, self._ahead_s, self._is_cut = route, ahead_s, False
+        self.dates.clear()
+
+    def cut(self) -> None:
+        """End the present call: what is open is dropped, and nothing is asked any more. From any thread."""
+        self._is_cut = True
+        self._adapter.cut()
 
     def set_headers(self, method: str, path: str) -> dict[str, str]:
         """Return the headers of a request; public paths carry no token, so that a bad key costs no public data."""
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json"}
         if self._signer is not None and not path.startswith(_PUBLIC):
-            now_s = self._clock.now(time.time())
-            token = self._signer.rest_token(method, self.base_url, path, now_s)
+            token = self._signer.rest_token(method, self.base_url, path, time.time() + self._ahead_s)
             headers["Authorization"] = f"Bearer {token}"
         return headers
 
@@ -182,6 +204,8 @@ class _Client(RESTClient):  # type: ignore[misc]
         Raises:
             RestError: Anything else; what it says holds neither token nor body.
         """
+        if self._is_cut:
+            raise RestUnavailable(self.route, "nobody waits for the answer any more")
         self._counts.made(self.route, time.monotonic())
         try:
             with self.session.request(
@@ -194,12 +218,13 @@ class _Client(RESTClient):  # type: ignore[misc]
                 stream=True,
             ) as response:
                 if (told := parse_http_date(response.headers.get("date", ""))) is not None:
-                    self._clock.saw(told, time.time(), resolution_s=1.0)
-                if response.status_code != 200:
-                    raise _refusal(self.route, response)
-                return _body(self.route, response)
+                    self.dates.append((told, time.time()))
+                if response.status_code == 200:
+                    return _body(self.route, response)
+                failure = _refusal(self.route, response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
-            raise RestUnavailable(self.route, _explain(exc)) from None  # its own text holds the request
+            failure = RestUnavailable(self.route, _explain(exc))
+        raise failure  # outside of `except`: what was caught there holds the request with its token
 
     def ask(self, path: str, kind: type[T], **params: Any) -> T:
         """Return the answer of `GET path` as `kind`.
@@ -211,23 +236,54 @@ class _Client(RESTClient):  # type: ignore[misc]
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-            raise RestUnavailable(self.route, f"an answer without sense: {exc}") from None
+            why = f"an answer without sense: {str(exc)[:200]}"
+        raise RestUnavailable(self.route, why)
 
 
 class _Adapter(HTTPAdapter):
-    """Connects with the same trust as the feeds."""
+    """Connects with the same trust as the feeds, and can be cut off in the middle of an answer.
 
-    def __init__(self, tls: Any) -> None:
+    The time limits of `requests` are for each piece that comes: headers may come a byte at a time for ever.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
+        self._connection: Any = None
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool with our context."""
         super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
+        self._watch(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Make the pool of a proxy with our context."""
-        return super().proxy_manager_for(*args, ssl_context=self._tls, **kwargs)
+        manager = super().proxy_manager_for(*args, ssl_context=self._tls, **kwargs)
+        self._watch(manager)
+        return manager
+
+    def _watch(self, manager: urllib3.PoolManager) -> None:
+        """Know the newest connection: a client makes one request at a time."""
+        adapter = self
+
+        class Plain(urllib3.HTTPConnectionPool):
+            def _new_conn(self) -> Any:
+                adapter._connection = super()._new_conn()
+                return adapter._connection
+
+        class Secure(urllib3.HTTPSConnectionPool):
+            def _new_conn(self) -> Any:
+                adapter._connection = super()._new_conn()
+                return adapter._connection
+
+        manager.pool_classes_by_scheme = {"http": Plain, "https": Secure}
+
+    def cut(self) -> None:
+        """Drop what is open."""
+        sock = getattr(self._connection, "sock", None)
+        if isinstance(sock, socket.socket):
+            with suppress(OSError):  # closed by now
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # an SSLSocket's own would take its context away
 
 
 def _body(route: str, response: requests.Response) -> bytes:
@@ -262,7 +318,8 @@ def _explain(exc: Exception) -> str:
     if isinstance(exc, requests.Timeout | urllib3.exceptions.TimeoutError):
         return "no answer in time"
     if isinstance(exc, requests.exceptions.SSLError):
-        return "the certificate is not trusted"
+        is_certificate = "CERTIFICATE_VERIFY_FAILED" in str(exc) or "doesn't match" in str(exc)
+        return "the certificate is not trusted" if is_certificate else "the server does not speak TLS as we do"
     return f"the connection failed or broke off ({type(exc).__name__})"
 
 
@@ -316,17 +373,34 @@ def _preference(account: _Account) -> tuple[bool, bool, bool]:
     return account.type.endswith("VAULT"), not account.active, not account.default
 
 
+def _accounts(client: _Client) -> list[Account]:
+    chosen: dict[str, _Account] = {}
+    for account in sorted(_all_accounts(client), key=_preference):
+        chosen.setdefault(account.currency, account)
+    try:
+        return [account.parsed() for account in chosen.values()]
+    except ValueError as exc:
+        why = f"an answer without sense: {exc}"
+    raise RestUnavailable(client.route, why)
+
+
 def _all_accounts(client: _Client) -> list[_Account]:
-    """Return all pages. Stops at a cursor that repeats, as it has been seen to (ccxt issues 16944, 22780)."""
+    """Return all pages.
+
+    A cursor that repeats (as in ccxt issue 22780) leads nowhere, and what is on the pages behind it would pass for
+    nothing: half an answer is none.
+    """
     accounts: list[_Account] = []
     cursor, seen = "", set[str]()
     for _ in range(_MAX_PAGES):
         page = client.ask("/accounts", _Accounts, limit=_PAGE, cursor=cursor or None)
         accounts += page.accounts
+        if not page.has_next:
+            return accounts
         seen.add(cursor)
         cursor = page.cursor
-        if not page.has_next or not cursor or cursor in seen:
-            return accounts
+        if cursor in seen:
+            raise RestUnavailable(client.route, "there are more pages, and no way to them: the cursor repeats")
     raise RestUnavailable(client.route, f"more than {_MAX_PAGES} pages")
 
 

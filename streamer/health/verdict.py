@@ -78,7 +78,7 @@ def judge(status: Status | None, now_ms: int) -> Verdict:
         if not status["feeds"]:
             dead.append("no feed is open: the ingester has not connected to the exchange yet")
     minor += _product_reasons(status["products"]) + _sink_reasons(status["sink"])
-    minor += _waiting_reasons(status) + _account_reasons(status) + _side_reasons(status)
+    minor += _waiting_reasons(status) + _rest_reasons(status) + _side_reasons(status)
     if down:
         return Verdict("down", dead + minor)
     return Verdict("degraded" if dead or minor else "healthy", dead + minor)
@@ -118,6 +118,8 @@ def _feed_reasons(status: Status, now_ms: int, stale_after_ms: int) -> tuple[lis
 def _key_refused(status: Status) -> str | None:
     """One reason for whatever a refused key has cost."""
     portfolio, mend = status.get("portfolio"), "check COINBASE_API_KEY and COINBASE_API_SECRET; prices go on"
+    if off := _clock_off(status):  # which is reason enough to refuse a good key
+        mend = f"{off}: set it (NTP), then {mend}"
     said = [f"{feed['id']}: {feed['why']}" for feed in status["feeds"] if feed["state"] == "unauthenticated"]
     if portfolio is not None and portfolio["unauthorized"]:
         return f"no true balances: the exchange refuses the API key ({portfolio['why']}): {mend}"
@@ -183,35 +185,42 @@ def _waiting_reasons(status: Status) -> list[str]:
     return [f"{products['live']} of {wanted} live, waiting for the first value of {names} on this connection"]
 
 
-def _account_reasons(status: Status) -> list[str]:
-    portfolio = status.get("portfolio")
-    if portfolio is None:
-        return []
-    reasons = []
-    if portfolio["why"] and not portfolio["unauthorized"]:
-        reasons.append(f"balances cannot be confirmed: REST accounts: {portfolio['why']}")
-    if portfolio["suspect"]:
-        them = _count(portfolio["suspect"], "balance")
-        reasons.append(f"{them} suspect: order updates may have been lost, and REST has not told since")
-    return reasons
+def _rest_reasons(status: Status) -> list[str]:
+    """What only REST could tell and does not; where it fails, that is one reason, however much is missing."""
+    reasons, lacks = [], []
+    portfolio, candles = status.get("portfolio"), status.get("candles") or {}
+    if portfolio is not None and not _key_refused(status):  # that would say it all
+        suspect = f"{_count(portfolio['suspect'], 'balance')} suspect" if portfolio["suspect"] else ""
+        if portfolio["why"]:
+            what = f"{suspect} and cannot be confirmed" if suspect else "balances cannot be confirmed"
+            lacks.append((what, f"REST accounts: {portfolio['why']}"))
+        elif suspect:
+            reasons.append(f"{suspect}: order updates may have been lost, and REST has not told since")
+    if candles.get("why"):
+        lacks.append(("candles from before the stream are missing", candles["why"]))
+    if status.get("products_why"):
+        lacks.append(("facts of products are missing", f"REST products: {status['products_why']}"))
+    if len(lacks) > 1:
+        return [*reasons, "REST fails: " + ", ".join(f"{what} ({why})" for what, why in lacks)]
+    return reasons + [f"{what}: {why}" for what, why in lacks]
 
 
 def _side_reasons(status: Status) -> list[str]:
     reasons = []
-    skew_s = status.get("clock_skew_s")
-    if skew_s is not None and abs(skew_s) > SKEW_S:
-        where = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the exchange's"
-        reasons.append(f"the clock of this host is {where}: set it (NTP); tokens follow the exchange's until then")
+    if (off := _clock_off(status)) and not _key_refused(status):
+        reasons.append(f"{off}: set it (NTP); tokens follow the exchange's until then")
     offline = status.get("offline") or {}
     if offline:
         shown = ", ".join(f"{product_id} is {word}" for product_id, word in list(offline.items())[:_NAMED])
         reasons.append(f"{shown}: the exchange does not trade it; its price is the last there was")
-    candles = status.get("candles") or {}
-    if candles.get("why"):
-        reasons.append(f"candles from before the stream are missing: {candles['why']}")
-    if status.get("products_why"):
-        reasons.append(f"facts of products are missing: REST products: {status['products_why']}")
     return reasons
+
+
+def _clock_off(status: Status) -> str:
+    skew_s = status.get("clock_skew_s")
+    if skew_s is None or abs(skew_s) <= SKEW_S:
+        return ""
+    return f"the clock of this host is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the exchange's"
 
 
 def _names(products: Status, kind: str) -> str:

@@ -66,6 +66,7 @@ class AccountsKeeper:
             now = time.monotonic()
             self._settle(now)
             if self._ledger.wants_answer and not self._ledger.is_blind:
+                self._ledger.asking()  # the plan knows now; what is wanted from here on is wanted because of news
                 plan.want()
             if now >= plan.due_at:
                 await self._ask(plan)
@@ -89,8 +90,11 @@ class AccountsKeeper:
         if self.why is not None:
             log.info("accounts.back")
         self.why, self.unauthorized, self.answered_at = None, False, now
+        is_news = self._ledger.wants_answer  # what has happened since we asked is no fault of the answer
+        self._ledger.asking()
         self._portfolio.answer(accounts, asked_at=asked_at, now=now, time=self._exchange_time(), now_s=time.time())
         plan.answered(now, settled=not self._ledger.wants_answer)
+        self._ledger.wants_answer = is_news
 
     def _settle(self, now: float) -> None:
         if (at := self._ledger.settles_at) is not None and now >= at:

@@ -30,9 +30,6 @@ class Backfiller:
 
     Args:
         wanted: The products, looked at anew each time.
-
-    Attributes:
-        why: Why the last call failed, None where it did not.
     """
 
     def __init__(
@@ -48,7 +45,14 @@ class Backfiller:
         self._spacing_s = spacing_s
         self._spans = list(SPANS)
         self._not_before: dict[ProductId, tuple[float, float]] = {}
-        self.why: str | None = None
+        self._failed: dict[ProductId, str] = {}
+
+    @property
+    def why(self) -> str | None:
+        """Why the past of a product is still missing, None where nothing has failed."""
+        return next(
+            (f"{p}: {self._failed[p]}" for p in self._book.needs(self._wanted()) if p in self._failed), None
+        )
 
     @property
     def waiting(self) -> int:
@@ -77,12 +81,12 @@ class Backfiller:
             if exc.status == 400 and len(self._spans) > 1:
                 self._spans.pop(0)
                 return 0.0
-            self.why = f"{product_id}: {exc.why}"
+            self._failed[product_id] = exc.why
             wait_s = min(_SLOWEST_S, self._not_before.get(product_id, (0.0, _RETRY_S / 2))[1] * 2)
             self._not_before[product_id] = time.monotonic() + wait_s, wait_s
             log.warning("candles.backfill_failed", product_id=product_id, why=exc.why, retry_in_s=wait_s)
             return min(exc.retry_after_s or 0.0, _SLOWEST_S)
-        self.why = None
+        self._failed.pop(product_id, None)
         self._not_before.pop(product_id, None)
         self._book.backfilled(product_id, buckets, from_s, to_s)
         return 0.0

@@ -38,20 +38,18 @@ Effects = Mapping[str, Amounts]
 """What an order has done to each currency so far."""
 
 
-def completed(order: Order, before: Order | None) -> Order | None:
-    """Return the order with fields it lacks taken from what is known, None where that is a guess."""
+def completed(order: Order, before: Order | None) -> Order:
+    """Return the order with fields that it lacks taken from what is known; some may still be missing."""
     value, fees, held = order.value, order.fees, order.held
-    same = before is not None and before.quantity == order.quantity
+    same = before if before is not None and before.quantity == order.quantity else None
     if value is None:
-        value = _ZERO if not order.quantity else before.value if same and before is not None else None
+        value = _ZERO if not order.quantity else same.value if same is not None else None
     if fees is None:
-        fees = _ZERO if not order.quantity else before.fees if same and before is not None else None
+        fees = _ZERO if not order.quantity else same.fees if same is not None else None
     if held is None and order.side is Side.SELL:
         held = order.leaves
-    if held is None and same and before is not None:
-        held = before.hold
-    if value is None or fees is None or held is None:
-        return None
+    if held is None and same is not None:
+        held = same.held
     return replace(order, value=value, fees=fees, hold=held, leaves=None)
 
 

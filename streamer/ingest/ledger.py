@@ -11,6 +11,9 @@ within the time it may speak of. Where one of them gives the offset we have, the
 the newest one, the balance is confirmed. An answer older than the updates already applied is explained by an older
 sum and so undoes nothing. Where none does, the offset has changed, as by a deposit; if several offsets are
 possible, the next answers narrow them down.
+
+At the beginning, and after updates were or may have been lost, no offset can be relied on: until answers have left
+only one possible, balances are suspect, and what REST then tells is shown as the best there is.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamer.coinbase.orders import Order, OrderEvent
 from streamer.ingest.effects import Amounts, Effects, completed, effects
@@ -46,7 +49,7 @@ class State:
     """What is known of one currency.
 
     Attributes:
-        suspect: Updates may have been lost since REST last told.
+        suspect: Updates may have been lost, and no answer has settled since what they did.
     """
 
     amounts: Amounts
@@ -86,7 +89,10 @@ class _Wallet:
         sums: Sums of all effects, each with the time at which it became current; the last one is current.
         candidates: Offsets that the answers so far allow, where more than one; empty otherwise.
         pending: An answer that waits for an update on its way, or for its time to be over.
-        settled_at: Answers to questions asked before this may miss lost updates.
+        suspect: No answer has settled what the offset is, since the beginning or the last loss.
+        is_known: Whether the offset has been settled ever; before, it is no news that REST tells something else.
+        told_blind: Whether the offset is from an answer given while updates were being missed.
+        settled_at: Answers to questions asked before this may miss what we have missed.
     """
 
     uuid: str | None = None
@@ -95,7 +101,9 @@ class _Wallet:
     candidates: set[Amounts] = field(default_factory=set)
     pending: _Answer | None = None
     confirmed: bool = False
-    suspect: bool = False
+    suspect: bool = True
+    is_known: bool = False
+    told_blind: bool = False
     settled_at: float = -math.inf
 
     @property
@@ -105,6 +113,8 @@ class _Wallet:
     def move(self, change: Amounts, now: float) -> None:
         """Take a change of the sum of effects."""
         self.sums.append((now, self.sum + change))
+        if self.pending is not None:
+            self.pending.offsets.add(self.pending.amounts - self.sum)
         while len(self.sums) > 1 and self.sums[1][0] < now - _HORIZON_S:
             self.sums.popleft()
         self.confirmed = False
@@ -116,13 +126,28 @@ class _Wallet:
             if began <= at:
                 return
 
-    def conclude(self, answer: _Answer) -> bool:
-        """Take an answer that agrees with the offset; return whether it has confirmed the balance."""
+    @property
+    def is_settled(self) -> bool:
+        """Whether the offset can be relied on, but for deposits."""
+        return self.is_known and not self.suspect
+
+    def wait(self, settled_at: float) -> None:
+        """Let only answers to later questions confirm the balance."""
+        self.confirmed, self.settled_at = False, max(self.settled_at, settled_at)
+        self.candidates = set()
+
+    def doubt(self, settled_at: float) -> None:
+        """Take it that the offset may have changed; only answers to later questions can tell."""
+        self.wait(settled_at)
+        self.suspect = True
+
+    def conclude(self, answer: _Answer) -> None:
+        """Take an answer that agrees with the offset."""
         assert self.offset is not None
         self.pending, self.candidates = None, set()
-        self.suspect &= answer.asked_at < self.settled_at
-        self.confirmed = not self.suspect and answer.amounts == self.offset + self.sum
-        return self.confirmed
+        is_settled = answer.asked_at >= self.settled_at
+        self.suspect &= not is_settled
+        self.confirmed = is_settled and answer.amounts == self.offset + self.sum
 
 
 class Ledger:
@@ -144,6 +169,7 @@ class Ledger:
         self._wallets: dict[str, _Wallet] = {}
         self._orders: dict[str, tuple[Order, Effects]] = {}
         self._settled_at = math.inf  # nothing is known of what happens before the first snapshot
+        self._seen_at = math.inf  # when the last snapshot came
         self._differences: list[Difference] = []
         self.last_difference: Difference | None = None
         self.counts = Counts()
@@ -154,23 +180,32 @@ class Ledger:
     def lost(self) -> set[str]:
         """Updates may be missed, from now until the next snapshot: every balance is in doubt."""
         self._settled_at = math.inf
-        changed = {c for c, wallet in self._wallets.items() if wallet.offset is not None and not wallet.suspect}
-        for wallet in self._wallets.values():
-            wallet.suspect, wallet.confirmed, wallet.settled_at = True, False, math.inf
-        return changed
+        return self._doubt(math.inf)
 
     def apply(self, event: OrderEvent, now: float) -> set[str]:
         """Take an event of the user channel."""
+        ends_blindness = event.is_snapshot and self.is_blind
+        sums = {c: wallet.sum for c, wallet in self._wallets.items() if wallet.told_blind and ends_blindness}
         changed: set[str] = set()
         for order in event.orders:
             changed |= self._update(order, now)
-        self.counts.unreadable += event.unreadable
-        self.wants_answer |= event.unreadable > 0
-        if event.is_snapshot and self.is_blind:
-            self._see_again(now)
+        if event.unreadable:
+            self.counts.unreadable += event.unreadable
+            self.wants_answer = True
+            self._settled_at = max(self._settled_at, now + self._lag_s)
+            changed |= self._doubt(self._settled_at)
+        for currency, before in sums.items():
+            # REST has told after the last update, and so of these orders too.
+            wallet = self._wallets[currency]
+            assert wallet.offset is not None
+            wallet.offset -= wallet.sum - before
+        if ends_blindness:
+            self._see_again(now, is_quiet=not self._orders and not event.unreadable)
         changed |= self._explained_by_now()
         while len(self._orders) > _KEEP_ORDERS:
-            del self._orders[next(iter(self._orders))]  # its effect stays in the sums
+            # What it has done stays in the sums, so it had better be over.
+            over = (order_id for order_id, (order, _) in self._orders.items() if order.is_over)
+            del self._orders[next(over, next(iter(self._orders)))]
         return {c for c in changed if self._wallets[c].offset is not None}
 
     @property
@@ -178,16 +213,23 @@ class Ledger:
         """Whether updates are being missed: no snapshot has come since the last loss."""
         return self._settled_at == math.inf
 
-    def _see_again(self, now: float) -> None:
+    def _see_again(self, now: float, *, is_quiet: bool) -> None:
         """A snapshot ends the time in which updates are missed; what was missed, only REST can tell.
 
-        And only once it cannot lag behind that any more. An account without any order, then and now, has had
-        nothing to miss.
+        And only once it cannot lag behind that any more. At the beginning, an account without orders is believed to
+        be a quiet one, and its first answer is taken; but it is asked for again.
         """
-        self._settled_at = now + self._lag_s if self._orders else now
+        is_first, self._seen_at = self._seen_at == math.inf, now
+        self._settled_at = now if is_first and is_quiet else now + self._lag_s
         self.wants_answer = True
         for wallet in self._wallets.values():
-            wallet.settled_at = self._settled_at
+            wallet.settled_at, wallet.told_blind = self._settled_at, False
+
+    def _doubt(self, settled_at: float) -> set[str]:
+        changed = {c for c, wallet in self._wallets.items() if wallet.offset is not None and not wallet.suspect}
+        for wallet in self._wallets.values():
+            wallet.doubt(settled_at)
+        return changed
 
     def _update(self, order: Order, now: float) -> set[str]:
         self.counts.updates += 1
@@ -196,11 +238,12 @@ class Ledger:
             return set()
         known = self._orders.get(order.order_id)
         before, done_before = known if known is not None else (None, {})
+        if before is not None and before.is_over and not order.is_over and order.quantity > before.quantity:
+            order = replace(order, status=before.status)  # what is over stays so, but more was filled than we knew
         if before is not None and (order.rank < before.rank or (before.is_over and not order.is_over)):
             self.counts.repeated += 1
             return set()
-        complete = completed(order, before)
-        order = complete or order
+        order = completed(order, before)
         done = effects(order)
         self._orders.pop(order.order_id, None)
         self._orders[order.order_id] = order, done  # at the end: the dict is in order of the last update
@@ -212,21 +255,34 @@ class Ledger:
         }
         if not changed:
             self.counts.repeated += 1
-        news = before is None or before.status != order.status
-        same_rank = before is not None and order.rank == before.rank and bool(changed)
-        if (news and (order.is_over or not order.is_known_status)) or complete is None or same_rank:
-            self.wants_answer = True
         for currency, change in changed.items():
             self._wallet(currency, now).move(change, now)
+        news = before is None or before.status != order.status
+        self.wants_answer |= news and (order.is_over or not order.is_known_status)
+        if not self._is_sure(before, order, changed=bool(changed)):
+            self.wants_answer = True
+            for currency in done:
+                self._wallet(currency, now).wait(now + self._lag_s)
+            return set(done)
         return set(changed)
+
+    @staticmethod
+    def _is_sure(before: Order | None, order: Order, *, changed: bool) -> bool:
+        """Whether an order's effects are what they are; else only REST can tell."""
+        if before is None:
+            # One that must be older than we knew may have held something that nobody told us of.
+            return order.is_complete and not order.is_changing and (changed or not order.is_over)
+        # Of two updates that differ, and neither is further, the one that came last may be the older one.
+        return order.is_complete and before.is_complete and not (changed and order.rank == before.rank)
 
     def _wallet(self, currency: str, now: float) -> _Wallet:
         wallet = self._wallets.get(currency)
         if wallet is None:
             # A currency that REST has not listed: we had none of it.
             offset = Amounts() if self.counts.answers else None
+            suspect = offset is None or self.is_blind or self._settled_at > now
             wallet = self._wallets[currency] = _Wallet(
-                offset=offset, suspect=self.is_blind or self._settled_at > now, settled_at=self._settled_at
+                offset=offset, suspect=suspect, is_known=not suspect, settled_at=self._settled_at
             )
         return wallet
 
@@ -242,6 +298,7 @@ class Ledger:
         for currency in told:
             self._wallet(currency, now)
         self.counts.answers += 1
+        self.wants_answer |= self._seen_at != math.inf and asked_at < self._seen_at + self._lag_s
         changed = set()
         for currency, wallet in self._wallets.items():
             before, account = self.state(currency), told.get(currency)
@@ -255,19 +312,19 @@ class Ledger:
         return changed
 
     def _take(self, wallet: _Wallet, answer: _Answer) -> None:
-        wallet.pending = None
         if wallet.offset is None:
             at_question = [total for began, total in wallet.sums if began <= answer.asked_at]
             wallet.offset = answer.amounts - (at_question or [wallet.sum])[-1]
-            wallet.conclude(answer)
-            if len(answer.offsets) > 1:
-                wallet.candidates, wallet.confirmed = answer.offsets, False
-        elif wallet.offset in answer.offsets:
-            wallet.conclude(answer)
+            wallet.told_blind = self.is_blind
+        if wallet.is_settled and wallet.offset in answer.offsets:
+            self._conclude(wallet, answer)
         else:
             wallet.confirmed = False
             wallet.pending = answer
-            return
+
+    def _conclude(self, wallet: _Wallet, answer: _Answer) -> None:
+        wallet.conclude(answer)
+        wallet.is_known |= not wallet.suspect and answer.asked_at >= self._seen_at + self._lag_s
         self._ask_again_unless(wallet.confirmed)
 
     def _ask_again_unless(self, confirmed: bool) -> None:
@@ -278,11 +335,10 @@ class Ledger:
         """See whether an update has explained an answer that had come before it."""
         changed = set()
         for currency, wallet in self._wallets.items():
-            if (answer := wallet.pending) is not None:
-                answer.offsets.add(answer.amounts - wallet.sum)
-                if wallet.offset in answer.offsets:
-                    self._ask_again_unless(wallet.conclude(answer))
-                    changed.add(currency)
+            answer = wallet.pending
+            if answer is not None and wallet.is_settled and wallet.offset in answer.offsets:
+                self._conclude(wallet, answer)
+                changed.add(currency)
         return changed
 
     def settle(self, now: float) -> set[str]:
@@ -292,19 +348,27 @@ class Ledger:
             answer = wallet.pending
             if answer is None or now < answer.at + self._ahead_s:
                 continue
+            before = self.state(currency)
             wallet.pending = None
             possible = answer.offsets & wallet.candidates or answer.offsets
-            if len(possible) > 1:
-                wallet.candidates = possible
-                self._ask_again_unless(False)
-                continue
-            assert wallet.offset is not None
-            (offset,) = possible
-            self._found(Difference(currency, wallet.offset + wallet.sum, offset + wallet.sum))
-            wallet.offset = offset
-            self._ask_again_unless(wallet.conclude(answer))
-            changed.add(currency)
+            if len(possible) == 1 and (wallet.suspect or answer.asked_at >= wallet.settled_at):
+                self._adopt(currency, wallet, *possible)
+                self._conclude(wallet, answer)
+            else:
+                if answer.asked_at >= wallet.settled_at:
+                    wallet.candidates = possible
+                self._ask_again_unless(confirmed=False)
+            if self.state(currency) != before:
+                changed.add(currency)
         return changed
+
+    def _adopt(self, currency: str, wallet: _Wallet, offset: Amounts) -> None:
+        if offset == wallet.offset:
+            return
+        assert wallet.offset is not None
+        if wallet.is_known:
+            self._found(Difference(currency, wallet.offset + wallet.sum, offset + wallet.sum))
+        wallet.offset, wallet.told_blind = offset, self.is_blind
 
     def _found(self, difference: Difference) -> None:
         self.counts.differences += 1

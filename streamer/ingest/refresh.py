@@ -29,7 +29,7 @@ class RefreshPlan:
     """Says when the next question is due.
 
     Whoever wants one says so; all who want before it is asked share it. An answer that settles nothing is followed
-    by further ones ever more seldom.
+    by further ones ever more seldom, until there is news: then the next one may settle it.
     """
 
     def __init__(
@@ -41,9 +41,10 @@ class RefreshPlan:
     ) -> None:
         self._rules, self._jitter = rules, jitter
         self._wanted = False
-        self._not_before = started_at
+        self._not_before = self._no_news_before = started_at
         self._periodic_at = started_at + rules.first_s
         self._tries = 0
+        self._is_failing = False
 
     @property
     def due_at(self) -> float:
@@ -51,17 +52,23 @@ class RefreshPlan:
         return self._not_before if self._wanted else max(self._not_before, self._periodic_at)
 
     def want(self) -> None:
-        """Someone needs an answer to a question not asked yet."""
-        self._wanted = True
+        """Something has happened that needs an answer to a question not asked yet.
+
+        That earlier answers settled nothing is then no reason to wait; failures, and what the server asks for, are.
+        """
+        self._wanted, self._not_before = True, self._no_news_before
+        if not self._is_failing:
+            self._tries = 0
 
     def asked(self, now: float) -> None:
         """A question goes out."""
         self._wanted = False
-        self._not_before = now + self._rules.spacing_s
+        self._not_before = self._no_news_before = now + self._rules.spacing_s
 
     def answered(self, now: float, *, settled: bool) -> None:
         """An answer has come; `settled` says whether it leaves nothing to wait for."""
         self._periodic_at = now + self._rules.period_s
+        self._is_failing = False
         if settled:
             self._tries = 0
         else:
@@ -72,6 +79,7 @@ class RefreshPlan:
         self._later()
         self._not_before += self._jitter(self._rules.spacing_s / 2)
         self._not_before = max(self._not_before, now + min(retry_after_s or 0.0, 600.0))
+        self._no_news_before, self._is_failing = self._not_before, True
 
     def _later(self) -> None:
         """Ask again, twice as late each time: the first time after the ordinary spacing."""

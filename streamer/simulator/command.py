@@ -44,6 +44,12 @@ def add_exchange_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tls-dir", type=Path, help="speak TLS with a throw-away CA written to this folder (ca.pem)")
     add("--make-key", type=Path, metavar="FILE", help="make a key file first, and let its key log in")
     add("--key-kind", choices=["ES256", "EdDSA"], default="ES256", help="kind of the key to make")
+    add("--key-by-id", action="store_true", help="make it in the newer form, with an id in place of a name")
+    add("--key-seed-only", action="store_true", help="make an EdDSA key of 32 bytes instead of 64")
+    add("--private-rate", type=int, default=30, help="REST requests a second of a key, 0 = no limit (default 30)")
+    add("--public-rate", type=int, default=10, help="REST requests a second without one, 0 = no limit (default 10)")
+    add("--no-rate-headers", action="store_true", help="leave x-ratelimit-* out of REST answers")
+    add("--fill-candles", action="store_true", help="REST sends flat candles for buckets without trades")
     add("--key-file", type=Path, action="append", default=[], help="let this key log in; may be repeated")
     add("--accounts-lag", type=float, default=0.0, metavar="SECONDS", help="REST shows accounts this late")
     add("--extra-wallets", type=int, default=0, metavar="N", help="empty wallets an account has besides")
@@ -89,12 +95,16 @@ def _port(value: int) -> int | None:
 def _options(args: argparse.Namespace, *, ticks_per_s: float, **market: Any) -> Options:
     key_files: list[Path] = [*args.key_file, *([args.make_key] if args.make_key else [])]
     if args.make_key:
-        make_key_file(args.make_key, args.key_kind)
+        make_key_file(args.make_key, args.key_kind, by_id=args.key_by_id, seed_only=args.key_seed_only)
     exchange = ExchangeSettings(
         host=args.host,
         port=args.port,
         user_port=_port(args.user_port),
         rest_port=_port(args.rest_port),
+        private_per_s=args.private_rate or None,
+        public_per_s=args.public_rate or None,
+        rate_headers=not args.no_rate_headers,
+        fill_candles=args.fill_candles,
         ticks_per_s=ticks_per_s,
         client_id=not args.no_client_id,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
 import struct
@@ -198,22 +199,23 @@ class RestServer:
 
     async def _come_through(self, path: str, receive: Receive) -> bool:
         """Bear what keeps a request waiting; say whether there still is somebody to answer."""
-        board = self._board
-        hang = board.take(FaultKind.REST_HANG, path)
-        if hang is not None and not await self._wait(lambda: not board.is_in_force(hang), receive):
+        hang = self._board.take(FaultKind.REST_HANG, path)
+        if hang is not None and not await self._wait(hang, math.inf, receive):
             return False
-        slow = board.take(FaultKind.REST_SLOW, path)
-        if slow is None:
-            return True
-        until_s = self._now_s() + slow.options["delay_s"]
-        return await self._wait(lambda: self._now_s() >= until_s or not board.is_in_force(slow), receive)
+        slow = self._board.take(FaultKind.REST_SLOW, path)
+        return slow is None or await self._wait(slow, slow.options["delay_s"], receive)
 
-    async def _wait(self, is_over: Callable[[], bool], receive: Receive) -> bool:
+    async def _wait(self, fault: Fault, for_s: float, receive: Receive) -> bool:
+        """Wait so long, or until the fault is over; say whether there still is somebody to answer."""
+        until_s = self._now_s() + for_s
         gone = asyncio.create_task(_disconnected(receive), name="rest-gone")
         try:
-            while not (is_over() or self._is_ending or gone.done()):
-                await asyncio.wait({gone}, timeout=_LOOK_EVERY_S)
-            return not (self._is_ending or gone.done())
+            while not (self._is_ending or gone.done()):
+                left_s = until_s - self._now_s()
+                if left_s <= 0 or not self._board.is_in_force(fault):
+                    return True
+                await asyncio.wait({gone}, timeout=min(left_s, _LOOK_EVERY_S))
+            return False
         finally:
             gone.cancel()
 
@@ -223,8 +225,7 @@ class RestServer:
                 await send(_body(body[i:]))
                 return True
             await send(_body(body[i : i + 1], more=True))
-            until_s = self._now_s() + fault.options["delay_s"]
-            if not await self._wait(lambda: self._now_s() >= until_s, receive):  # noqa: B023 - ends with the turn
+            if not await self._wait(fault, fault.options["delay_s"], receive):
                 return False
         await send(_body(b""))
         return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import math
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -33,19 +32,14 @@ from streamer.simulator.faults import Command, Fault, FaultBoard, FaultKind, Hea
 from streamer.simulator.keys import JwtChecker
 from streamer.simulator.listener import Connection, listen
 from streamer.simulator.market import Market, RandomWalkMarket
-from streamer.simulator.recording import Recording
 from streamer.simulator.rest_account import RestAccount
 from streamer.simulator.rest_market import RestMarket
 from streamer.simulator.rest_routes import Routes
 from streamer.simulator.settings import ExchangeSettings
 from streamer.simulator.staff import Staff
 from streamer.simulator.tape import Tape
+from streamer.simulator.ticking import CLOCK_TICK_S, Ticking
 from streamer.simulator.trading import Trade, carry_out
-
-_CLOCK_TICK_S = 0.02
-_SATURATED_BATCH = 512
-_SAME_STAMP = 16  # ticks of one stamp: some 80 microseconds, and reading the clock is a tenth of a tick's cost
-_MAX_DUE = 20_000
 
 
 class ExchangeServer:
@@ -81,18 +75,19 @@ class ExchangeServer:
         checker = JwtChecker(keys or {})
         self.desk = Desk(market, checker, self.settings, self.clock, self.catalogue, self.tape, self.bank)
         self._staff = Staff(checker, self.clock, self.catalogue)
-        self.desk.on_ticker_subscription = self._start_replay
+        self._ticking = Ticking(market, self.desk, self.settings.ticks_per_s, self._flush, self._drain)
+        self.desk.on_ticker_subscription = self._ticking.start_replay
         self.board = FaultBoard()
-        self.rest = self._make_rest(checker) if self.settings.rest_port is not None else None
+        routes = Routes(
+            RestMarket(market, self.catalogue, self.tape, self.clock, fill_candles=self.settings.fill_candles),
+            RestAccount(self.bank, market, checker, self.clock),
+        )
+        rest = RestServer(routes, checker, self.clock, self.board, self.settings, self._now_s)
+        self.rest = None if self.settings.rest_port is None else rest
         self.connects, self.messages = RateMeter(), RateMeter()
         self.refused = 0
-        self.is_paused = False
         self.clients: dict[int, Client] = {}
-        self.ended = asyncio.Event()
-        """Set when a recording has been replayed to its end. The exchange stays up."""
         self._attempts = 0
-        self._replay_from_s: float | None = None
-        self._replay_started = asyncio.Event()
         self._listening: asyncio.Future[None]
         self._stop = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
@@ -120,6 +115,11 @@ class ExchangeServer:
         """Wait until the exchange stops, and raise what it died of, if it did."""
         assert self._main is not None
         await asyncio.shield(self._main)
+
+    @property
+    def ended(self) -> asyncio.Event:
+        """Set when a recording has been replayed to its end. The exchange stays up."""
+        return self._ticking.ended
 
     @property
     def port(self) -> int:
@@ -157,21 +157,13 @@ class ExchangeServer:
             return None
         return self._url(self.rest.port).replace("ws", "http", 1)
 
-    def _make_rest(self, checker: JwtChecker) -> RestServer:
-        fill = self.settings.fill_candles
-        routes = Routes(
-            RestMarket(self.market, self.catalogue, self.tape, self.clock, fill_candles=fill),
-            RestAccount(self.bank, self.market, checker, self.clock),
-        )
-        return RestServer(routes, checker, self.clock, self.board, self.settings, self._now_s)
-
     # Life
 
     async def _run(self) -> None:
         try:
             await self._listen()  # outside of the group, which would wrap its error
             async with asyncio.TaskGroup() as self._tasks:
-                self._spawn(self._replay() if isinstance(self.market, Recording) else self._tick_on())
+                self._spawn(self._ticking.run())
                 self._spawn(self._keep_house())
                 if self.rest is not None:
                     self._spawn(self.rest.run())
@@ -191,7 +183,7 @@ class ExchangeServer:
             serve = functools.partial(self._serve, host)
             try:
                 self._servers[host] = await listen(
-                    serve, self._upgrade, self.settings.host, port, ssl_context=self._ssl
+                    serve, self._upgrade, self.settings.host, port, ssl_context=self._ssl, now_s=self.clock.now_s
                 )
             except OSError as exc:
                 raise ConfigError(f"{host} port", port, f"cannot be listened on: {exc}") from exc
@@ -264,76 +256,13 @@ class ExchangeServer:
         if self.board.find(FaultKind.DROP_AFTER_SUBSCRIBE, client.number):
             client.wire.reset()
 
-    # Ticks
+    async def _drain(self) -> None:
+        for client in list(self.clients.values()):
+            # Everybody gets every tick; who does not read at all is cut off, or all would wait for it.
+            await client.drain(self.settings.slow_consumer_s)
 
-    async def _tick_on(self) -> None:
-        rate = self.settings.ticks_per_s
-        if not isinstance(self.market, RandomWalkMarket) or rate == 0:
-            return
-        if math.isinf(rate):
-            await self._saturate(self.market)
-        step_s = max(_CLOCK_TICK_S / 4, 1 / rate)
-        from_s, done = self._now_s(), 0
-        while True:
-            await asyncio.sleep(step_s)
-            now_s = self._now_s()
-            due = int((now_s - from_s) * rate) - done
-            done += due
-            if self.is_paused:
-                continue
-            # After a freeze (SIGSTOP, a busy machine) the missed ticks are not made up without limit.
-            for _ in range(min(due, _MAX_DUE)):
-                product_id = self.market.next_tick()
-                if product_id is not None:
-                    self.desk.trade(product_id)
-            self._flush(now_s)
-
-    async def _saturate(self, market: RandomWalkMarket) -> None:
-        next_tick, publish = market.next_tick, self.desk.publish
-        while True:
-            if self.is_paused or not self.desk.has_ticker_subscribers:
-                await asyncio.sleep(_CLOCK_TICK_S)
-                continue
-            for _ in range(_SATURATED_BATCH // _SAME_STAMP):
-                stamp = self.desk.now_stamp()
-                for _ in range(_SAME_STAMP):
-                    product_id = next_tick()
-                    if product_id is not None:
-                        publish(product_id, stamp)
-            self._flush(self._now_s())
-            for client in list(self.clients.values()):
-                # Everybody gets every tick; who does not read at all is cut off, or all would wait for it.
-                await client.drain(self.settings.slow_consumer_s)
-            await asyncio.sleep(0)
-
-    def _start_replay(self) -> None:
-        if not isinstance(self.market, Recording):
-            return
-        if self._replay_from_s is None:
-            self._replay_from_s = self._now_s()
-            self._replay_started.set()
-        # What is due has passed before the snapshot is taken, so no line is both missed and not sent.
-        self._replay_due(self.market, self._replay_from_s)
-
-    async def _replay(self) -> None:
-        assert isinstance(self.market, Recording)
-        await self._replay_started.wait()
-        assert self._replay_from_s is not None
-        while (wait_s := self.market.due_in_s(self._now_s() - self._replay_from_s)) is not None:
-            # Paused, what is due waits: look again soon, do not spin.
-            await asyncio.sleep(max(wait_s, _CLOCK_TICK_S) if self.is_paused else wait_s)
-            self._replay_due(self.market, self._replay_from_s)
-        self.ended.set()
-
-    def _replay_due(self, recording: Recording, from_s: float) -> None:
-        if self.is_paused:
-            return
+    def _flush(self) -> None:
         now_s = self._now_s()
-        for line in recording.advance(now_s - from_s):
-            self.desk.publish_recorded(line)
-        self._flush(now_s)
-
-    def _flush(self, now_s: float) -> None:
         for client in self.clients.values():
             client.flush(now_s)
 
@@ -348,7 +277,7 @@ class ExchangeServer:
             for client in list(self.clients.values()):
                 client.flush(now_s)
                 self._police(client, now_s)
-            await asyncio.sleep(_CLOCK_TICK_S)
+            await asyncio.sleep(CLOCK_TICK_S)
 
     def _police(self, client: Client, now_s: float) -> None:
         settings = self.settings
@@ -384,13 +313,13 @@ class ExchangeServer:
             case Heal():
                 self.board.heal()
                 self.bank.outbox.heal()
-                self.is_paused = False
+                self._ticking.is_paused = False
                 self._apply_board()
                 for client in self.clients.values():
                     client.heal()
-                self._flush(self._now_s())
+                self._flush()
             case Pause(paused):
-                self.is_paused = paused
+                self._ticking.is_paused = paused
             case Tick(product_id, price):
                 if not isinstance(self.market, RandomWalkMarket):
                     raise ConfigError("tick", product_id, "a recording cannot be changed")
@@ -399,7 +328,7 @@ class ExchangeServer:
                 else:
                     self.market.set_price(product_id, price)
                 self.desk.trade(product_id)
-                self._flush(self._now_s())
+                self._flush()
             case Query("rest"):
                 if self.rest is None:
                     raise ConfigError("query", "rest", "this exchange has no REST")
@@ -419,14 +348,14 @@ class ExchangeServer:
                 self._spawn(client.close(self.settings.drop_code))
         if isinstance(command, SetStatus):
             self.desk.tell_status(command.product_id, self.clients.values())
-            self._flush(self._now_s())
+            self._flush()
 
     def _trade(self, trade: Trade) -> dict[str, Any]:
         reply = carry_out(self.bank, trade, self._clock_ns() / 1e9)
         if updates := self.bank.outbox.take():
             self.desk.tell_orders(updates, self.clients.values())
             # At once and not with the clock's next tick: who measures latency measures from here.
-            self._flush(self._now_s())
+            self._flush()
         return reply
 
     def _fault(self, fault: Fault) -> None:
@@ -450,6 +379,7 @@ class ExchangeServer:
                 "refused": self.refused,
             },
             "faults": [fault.shown() for fault in self.board.active()],
-            "paused": self.is_paused,
-            "ended": self.ended.is_set(),
+            "clock_offset_s": self.clock.offset_s,
+            "paused": self._ticking.is_paused,
+            "ended": self._ticking.ended.is_set(),
         }

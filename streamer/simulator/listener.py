@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -30,7 +32,13 @@ class Connection(ServerConnection):
 
 
 async def listen(
-    handler: Handler, upgrade: Upgrade, host: str, port: int, *, ssl_context: ssl.SSLContext | None
+    handler: Handler,
+    upgrade: Upgrade,
+    host: str,
+    port: int,
+    *,
+    ssl_context: ssl.SSLContext | None,
+    now_s: Callable[[], float] = time.time,
 ) -> Server:
     """Listen on host and port.
 
@@ -40,10 +48,16 @@ async def listen(
         host: Address to listen on.
         port: Port, 0 for any free one.
         ssl_context: For TLS.
+        now_s: What time it is on the exchange, for the Date of its answers.
 
     Raises:
         OSError: The address cannot be listened on.
     """
+
+    def date(connection: ServerConnection, request: Request, response: Response) -> None:
+        del response.headers["Date"]
+        response.headers["Date"] = formatdate(now_s(), usegmt=True)
+
     return await serve(
         handler,
         host,
@@ -51,6 +65,7 @@ async def listen(
         create_connection=Connection,
         ssl=ssl_context,
         process_request=upgrade,
+        process_response=date,
         server_header=SERVER_HEADER,
         compression=None,  # real feeds offer it, clients of ours do not take it
         ping_interval=None,  # silence must be silent; clients have their own keepalive

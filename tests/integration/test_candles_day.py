@@ -117,7 +117,13 @@ def recomputed(deals: Sequence[Deal], length_s: int, since_s: int) -> dict[int, 
     for deal in deals:
         buckets.setdefault(int(deal[0]) // length_s * length_s, []).append(deal)
     return {
-        start: (d[0][1], max(p for _, p, _ in d), min(p for _, p, _ in d), d[-1][1], sum((s for _, _, s in d), Decimal(0)))
+        start: (
+            d[0][1],
+            max(p for _, p, _ in d),
+            min(p for _, p, _ in d),
+            d[-1][1],
+            sum((s for _, _, s in d), Decimal(0)),
+        )
         for start, d in buckets.items()
         if start >= since_s
     }

@@ -9,6 +9,7 @@ import re
 import ssl
 import stat
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from websockets.asyncio.client import connect
 from streamer.errors import ConfigError
 from streamer.simulator.control import send_command
 from streamer.simulator.exchange_ws import ExchangeServer
+from streamer.simulator.faults import parse_command
 from streamer.simulator.keys import load_public_key, make_key_file
 from streamer.simulator.market import RandomWalkMarket
 from streamer.simulator.recording import Recorded, Recording
@@ -363,3 +365,15 @@ async def test_run_announces_obeys_and_stops(tmp_path: Path) -> None:
             assert await client.closed() == 1001
     finally:
         task.cancel()
+
+
+@pytest.mark.parametrize("offset_s", [-3600, 3600])
+async def test_the_date_of_the_upgrade_is_the_exchanges(offset_s: float) -> None:
+    """Its tokens are checked by the same clock: a client may date its first one by it."""
+    async with exchange() as server:
+        server.command(parse_command({"clock_offset_s": offset_s}))
+        async with peer(server.url) as client:
+            assert client.ws.response is not None
+            dates = client.ws.response.headers.get_all("Date")
+        (told,) = (parsedate_to_datetime(date).timestamp() for date in dates)
+        assert abs(told - time.time() - offset_s) < 10

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
+from coinbase import jwt_generator
 
-from tests.integration.simulator.helpers import good_jwt, peer, price
+from streamer.simulator.control import send_command
+from tests.integration.simulator.helpers import good_jwt, peer, price, read_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,3 +98,40 @@ async def test_bad_arguments_end_with_status_2(flags: tuple[str, ...], said: byt
     assert out == b""
     assert said in err
     assert b"Traceback" not in err
+
+
+async def test_rest_is_announced_and_its_flags_hold(tmp_path: Path) -> None:
+    """The URL answers with the key that was made; limits are as asked for; hung requests hold nothing up."""
+    key = tmp_path / "key.json"
+    flags = ("--tls-dir", str(tmp_path), "--make-key", str(key), "--key-kind", "EdDSA", "--key-seed-only")
+    more = ("--private-rate", "2", "--public-rate", "0", "--no-rate-headers", "--fill-candles", "--rate", "0")
+    async with simulator(*flags, *more) as (process, where):
+        assert where["rest_url"] == f"https://127.0.0.1:{where['rest_port']}"
+
+        def ask(path: str, **params: Any) -> requests.Response:
+            uri = f"GET 127.0.0.1:{where['rest_port']}/api/v3/brokerage{path}"
+            headers = {"Authorization": f"Bearer {jwt_generator.build_rest_jwt(uri, *read_key(key))}"}
+            with requests.Session() as session:
+                session.trust_env, session.verify = False, where["ca"]
+                url = f"{where['rest_url']}/api/v3/brokerage{path}"
+                return session.get(url, params=params, headers=headers, timeout=10)
+
+        answers = [await asyncio.to_thread(ask, "/accounts") for _ in range(3)]
+        assert [a.status_code for a in answers] == [200, 200, 429]
+        assert not any(name.lower().startswith("x-ratelimit") for name in answers[0].headers)
+        assert {(await asyncio.to_thread(ask, "/time")).status_code for _ in range(15)} == {200}
+        now_s = int(time.time())
+        span = {"start": now_s - 99 * 300, "end": now_s, "granularity": "FIVE_MINUTE"}
+        candles = (await asyncio.to_thread(ask, "/market/products/BTC-USD/candles", **span)).json()["candles"]
+        assert len(candles) == 99
+        await send_command("127.0.0.1", where["control_port"], {"fault": "rest_hang"})
+        hung = asyncio.create_task(asyncio.to_thread(ask, "/time"))
+        async with asyncio.timeout(10):
+            while (await send_command("127.0.0.1", where["control_port"], {"query": "rest"}))["total"] < 20:
+                pass
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert time.monotonic() - started < 2
+        with pytest.raises(requests.RequestException):
+            await hung

@@ -38,7 +38,7 @@ async def test_any_status_can_be_ordered(tmp_path: Path, status: int, body: str)
 async def test_a_storm_of_429_ends_by_itself(tmp_path: Path) -> None:
     """`for_s` ends it; the three bodies come in turn, or one of them that was chosen."""
     async with visit(tmp_path) as visitor:
-        visitor.tell(fault="rest_status", status=429, for_s=0.5)
+        visitor.tell(fault="rest_status", status=429, for_s=1.5)
         bodies = [(await visitor.ask("/time", token=None)).text[:6] for _ in range(4)]
         assert bodies == ["", "<html>", '{"erro', ""]
         async with asyncio.timeout(5):
@@ -89,8 +89,6 @@ async def test_a_hung_request_that_is_given_up_leaves_nothing(tmp_path: Path) ->
         visitor.tell(fault="rest_hang")
         with pytest.raises(requests.ReadTimeout):
             await visitor.ask("/time", timeout_s=0.2)
-        server = visitor.server.rest
-        assert server is not None
         await wait_until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "rest-gone"])
 
 
@@ -102,7 +100,7 @@ async def test_the_exchange_stops_promptly_with_requests_hanging(tmp_path: Path)
         asked = [asyncio.create_task(visitor.ask(path)) for path in ("/accounts", "/products")]
         await wait_until(lambda: visitor.tell(query="rest")["total"] == 2)
         started = time.monotonic()
-    assert time.monotonic() - started < 1.2
+    assert time.monotonic() - started < 1.5
     for outcome in await asyncio.gather(*asked, return_exceptions=True):
         assert isinstance(outcome, requests.RequestException)
 

@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from streamer.coinbase.messages import Event, Message
-from streamer.coinbase.pace import Pace, ReconnectDelay
-from streamer.coinbase.session import OWN_BOOK, Arrival, Session, SessionRules, canonical_by_rule
+from streamer.coinbase.session import (
+    ALL,
+    AUTHENTICATION_FAILURE,
+    OWN_BOOK,
+    Arrival,
+    Session,
+    SessionRules,
+    canonical_by_rule,
+)
 from streamer.model import ProductId
 
 BTC, ETH, SOL = ProductId("BTC-USD"), ProductId("ETH-USD"), ProductId("SOL-USD")
@@ -589,104 +596,201 @@ def test_error_is_kept_as_a_reason(text: str, shown: str) -> None:
     assert (session.counts.errors, session.last_error) == (1, shown)
 
 
-# -- pace -------------------------------------------------------------------------------------------------------
+# -- channels ---------------------------------------------------------------------------------------------------
 
 
-def test_pace_lets_the_first_pass_and_spaces_the_rest() -> None:
-    """`limit` at once; each further one a window after the one `limit` before it."""
-    pace = Pace(limit=3, window_s=1.0)
-    assert [pace.reserve(0.0) for _ in range(8)] == [0, 0, 0, 1, 1, 1, 2, 2]
+class Tokens:
+    """Signs with numbers, so that each token can be told from all others."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self) -> str:
+        self.made += 1
+        return f"token-{self.made}"
 
 
-def test_pace_counts_a_sliding_window() -> None:
-    """A place is free again a window after it was taken, neither sooner nor later."""
-    pace = Pace(limit=2, window_s=1.0)
-    assert [pace.reserve(0.0), pace.reserve(0.75)] == [0, 0]
-    assert pace.reserve(0.75) == 0.25
-    assert pace.reserve(1.75) == 0
-    assert pace.reserve(1.75) == 0.25
+def user_session(at: float = 0.0) -> tuple[Session, Tokens]:
+    """A session of the user channel as a whole, just connected."""
+    tokens = Tokens()
+    session = Session(channel="user", sign=tokens)
+    session.want([ALL])
+    session.opened(at)
+    return session, tokens
 
 
-def test_pace_after_a_pause_is_free() -> None:
-    """Reservations of long ago cost nothing."""
-    pace = Pace(limit=2, window_s=1.0)
-    for _ in range(6):
-        pace.reserve(0.0)
-    assert [pace.reserve(100.0) for _ in range(3)] == [0, 0, 1]
+def said(session: Session, now: float) -> list[dict[str, Any]]:
+    """What is due, whole."""
+    return [json.loads(message) for message in session.due(now)]
 
 
-def test_pace_keeps_to_the_limit_of_the_exchange() -> None:
-    """By default 8 in a little more than a second."""
-    pace = Pace()
-    waits = [pace.reserve(0.0) for _ in range(9)]
-    assert waits[:8] == [0.0] * 8
-    assert 1.0 < waits[8] < 1.25
+def refusal() -> Message:
+    """The exchange does not take a token, or does not know a channel."""
+    return Message(type="error", message=AUTHENTICATION_FAILURE)
 
 
-# -- reconnect delay --------------------------------------------------------------------------------------------
+def acked(**channels: list[str]) -> Message:
+    """An acknowledgement of these channels."""
+    return Message(channel="subscriptions", sequence_num=0, events=[Event(subscriptions=channels)])
 
 
-def longest(ceiling: float) -> float:
-    """The unluckiest jitter."""
-    return ceiling
+USER_ACK = {"heartbeats": ["heartbeats"], "user": ["1b2c"]}
 
 
-@pytest.mark.parametrize(
-    ("refused", "delays"),
-    [
-        (False, [0.5, 1, 2, 4, 5, 5, 5, 5]),
-        (True, [0.5, 1, 2, 4, 8, 16, 32, 60, 60]),
-    ],
-)
-def test_delay_doubles_to_its_cap(refused: bool, delays: list[float]) -> None:
-    """Network trouble is retried within 5 s, a refusal within 60 s."""
-    delay = ReconnectDelay(jitter=longest)
-    assert [delay.after(refused=refused) for _ in delays] == delays
+@pytest.mark.parametrize("channel", ["ticker", "candles", "status"])
+def test_public_channels_are_subscribed_without_a_token(channel: str) -> None:
+    """A key that has gone bad must not cost public data; the subscription names its channel."""
+    session = Session(channel=channel)
+    session.want([BTC])
+    session.opened(0.0)
+    assert [(m["channel"], m["product_ids"]) for m in said(session, 0.0)] == [("heartbeats", []), (channel, [BTC])]
+    session.want([ETH])
+    assert all("jwt" not in message for message in said(session, 0.0))
 
 
-def test_delay_does_not_overflow() -> None:
-    """Days of failures end at the cap, not in an error."""
-    delay = ReconnectDelay(jitter=longest)
-    assert {delay.after(refused=True) for _ in range(3000)} >= {60.0}
-    assert delay.after(refused=True) == 60.0
+def test_the_user_channel_is_subscribed_as_a_whole_with_a_fresh_token_each() -> None:
+    """No product ids mean all of them; heartbeats carry a token too, and never the same."""
+    session, tokens = user_session()
+    assert said(session, 0.0) == [
+        {"type": "subscribe", "channel": "heartbeats", "product_ids": [], "jwt": "token-1"},
+        {"type": "subscribe", "channel": "user", "product_ids": [], "jwt": "token-2"},
+    ]
+    said(session, RULES.ack_timeout_s)
+    session.want([])
+    (unsubscribe,) = said(session, RULES.ack_timeout_s)
+    assert unsubscribe == {"type": "unsubscribe", "channel": "user", "product_ids": [], "jwt": "token-5"}
+    assert tokens.made == 5
 
 
-def test_jitter_is_full_and_bounded() -> None:
-    """Every delay lies between nothing and its ceiling, and no two fleets wait alike."""
-    delay = ReconnectDelay()
-    for ceiling in (0.5, 1, 2, 4):
-        assert 0 <= delay.after(refused=False) <= ceiling
-    later = [delay.after(refused=False) for _ in range(200)]
-    assert all(0 <= seconds <= 5.0 for seconds in later)
-    assert len(set(later)) > 100
+def test_a_token_is_made_when_its_message_is_due() -> None:
+    """Not before: it dates from then, and lives for two minutes."""
+    session, tokens = user_session()
+    messages = session.due(0.0)
+    assert tokens.made == 0
+    next(messages)
+    assert tokens.made == 1
 
 
-def test_jitter_may_be_nothing() -> None:
-    """Full jitter: the luckiest reconnects at once."""
-    assert ReconnectDelay(jitter=lambda ceiling: 0.0).after(refused=False) == 0.0
+@pytest.mark.parametrize("channel", ["user", "status"])
+def test_some_channels_are_acknowledged_as_a_whole(channel: str) -> None:
+    """The user channel is confirmed with a user id, and of the status channel nothing is known."""
+    session = Session(channel=channel)
+    session.want([BTC, ETH])
+    session.opened(0.0)
+    said(session, 0.0)
+    session.control(acked(heartbeats=["heartbeats"], **{channel: ["whatever"]}), 0.0)
+    assert said(session, RULES.ack_timeout_s) == []
+    assert session.products(RULES.ack_timeout_s).unconfirmed == []
 
 
-@pytest.mark.parametrize(("valid_s", "next_s"), [(0.0, 4.0), (9.75, 4.0), (10.0, 0.5), (3600.0, 0.5)])
-def test_only_steady_data_starts_it_over(valid_s: float, next_s: float) -> None:
-    """An exchange that accepts and then drops us is not hammered."""
-    delay = ReconnectDelay(jitter=longest)
-    for _ in range(3):
-        delay.after(refused=False)
-    assert delay.after(refused=False, valid_s=valid_s) == next_s
+@pytest.mark.parametrize("channel", ["ticker", "candles"])
+def test_others_are_acknowledged_product_by_product(channel: str) -> None:
+    """A channel in the list does not mean all its products are."""
+    session = Session(channel=channel)
+    session.want([BTC, ETH])
+    session.opened(0.0)
+    said(session, 0.0)
+    session.control(acked(heartbeats=["heartbeats"], **{channel: [str(BTC)]}), 0.0)
+    assert session.products(RULES.ack_timeout_s).unconfirmed == [ETH]
 
 
-@pytest.mark.parametrize(
-    ("retry_after_s", "at_least_s"),
-    [(None, 0.0), (0.0, 0.0), (7.0, 7.0), (90.0, 90.0), (600.0, 600.0), (1e9, 600.0), (float("inf"), 600.0)],
-)
-def test_retry_after_is_never_undercut(retry_after_s: float | None, at_least_s: float) -> None:
-    """What the exchange asks for holds whatever the jitter says, up to ten minutes."""
-    lucky, unlucky = ReconnectDelay(jitter=lambda ceiling: 0.0), ReconnectDelay(jitter=longest)
-    assert lucky.after(refused=True, retry_after_s=retry_after_s) == at_least_s
-    assert unlucky.after(refused=True, retry_after_s=retry_after_s) == max(0.5, at_least_s)
+def test_another_channel_confirms_nothing_of_ours() -> None:
+    """Tickers of a product are not its candles."""
+    session = Session(channel="candles")
+    session.want([BTC])
+    session.opened(0.0)
+    said(session, 0.0)
+    session.control(acked(heartbeats=["heartbeats"], ticker=[BTC]), 0.0)
+    assert session.products(RULES.ack_timeout_s).unconfirmed == [BTC]
 
 
-@pytest.mark.parametrize("retry_after_s", [-5.0, float("nan"), float("-inf")])
-def test_nonsense_in_retry_after_is_harmless(retry_after_s: float) -> None:
-    """A header that means nothing falls back on our own delay."""
-    assert ReconnectDelay(jitter=longest).after(refused=True, retry_after_s=retry_after_s) == 0.5
+def test_the_user_channel_without_a_snapshot_is_subscribed_anew() -> None:
+    """Acknowledged, and no snapshot: the snapshot may have been lost, and orders open since nobody knows when."""
+    session, _ = user_session()
+    said(session, 0.0)
+    session.control(acked(**USER_ACK), 0.0)
+    assert said(session, RULES.data_timeout_s - 0.1) == []
+    assert [message["type"] for message in said(session, RULES.data_timeout_s)] == ["unsubscribe", "subscribe"]
+    session.control(acked(**USER_ACK), RULES.data_timeout_s)
+    session.seen(ALL)
+    assert said(session, 10 * RULES.data_timeout_s) == []
+
+
+# -- tokens that are refused ------------------------------------------------------------------------------------
+
+
+def test_a_refused_token_is_followed_by_a_fresh_one_once() -> None:
+    """After a second, for everything that is not confirmed; then the exchange has the last word."""
+    session, _ = user_session()
+    said(session, 0.0)
+    session.control(refusal(), 0.1)
+    session.control(refusal(), 0.2)  # one for each of the two messages
+    assert not session.is_unauthenticated
+    assert said(session, 0.1 + RULES.token_retry_s - 0.01) == []
+    again = said(session, 0.1 + RULES.token_retry_s)
+    assert [(m["channel"], m["jwt"]) for m in again] == [("heartbeats", "token-3"), ("user", "token-4")]
+    assert not session.is_unauthenticated
+    session.control(refusal(), 1.2)
+    assert session.is_unauthenticated
+    assert session.last_error == AUTHENTICATION_FAILURE
+
+
+def test_only_what_was_refused_is_tried_again() -> None:
+    """Heartbeats are good: what the key may not see is the user channel."""
+    session, _ = user_session()
+    said(session, 0.0)
+    session.control(acked(heartbeats=["heartbeats"]), 0.1)
+    session.control(refusal(), 0.1)
+    assert [m["channel"] for m in said(session, 0.1 + RULES.token_retry_s)] == ["user"]
+    session.control(acked(heartbeats=["heartbeats"]), 1.2)
+    session.control(refusal(), 1.2)
+    assert session.is_unauthenticated
+
+
+def test_a_token_that_is_taken_starts_the_count_over() -> None:
+    """Twice in a row means twice in a row: one refusal a day is none of a key that is bad."""
+    session, _ = user_session()
+    said(session, 0.0)
+    for at in (1.0, 1000.0):
+        session.control(refusal(), at)
+        said(session, at + RULES.token_retry_s)
+        session.control(acked(**USER_ACK), at + RULES.token_retry_s)
+    assert not session.is_unauthenticated
+
+
+def test_a_new_connection_has_two_tries_of_its_own() -> None:
+    """What was refused on the last one is forgotten."""
+    session, _ = user_session()
+    said(session, 0.0)
+    session.control(refusal(), 0.0)
+    said(session, RULES.token_retry_s)
+    session.control(refusal(), RULES.token_retry_s)
+    assert session.is_unauthenticated
+    session.opened(20.0)
+    assert not session.is_unauthenticated
+    assert len(said(session, 20.0)) == 2
+    session.control(refusal(), 20.1)
+    assert not session.is_unauthenticated
+    assert said(session, 20.0 + RULES.token_retry_s / 2) == []
+
+
+def test_without_a_token_nothing_is_unauthenticated() -> None:
+    """The exchange says the same of a channel that it does not know."""
+    session = opened(BTC)
+    sent(session, 0.0)
+    for at in (0.0, 2.0, 4.0):
+        session.control(refusal(), at)
+        assert at == 0.0 or sent(session, at) == []
+    assert not session.is_unauthenticated
+    assert session.last_error == AUTHENTICATION_FAILURE
+
+
+@pytest.mark.parametrize("text", ["Authentication Failure", "authentication failure ", "rate limited", ""])
+def test_other_errors_are_no_refusal_of_a_token(text: str) -> None:
+    """Only the exchange's very words are; whatever else it says, patience."""
+    session, _ = user_session()
+    said(session, 0.0)
+    for at in (0.1, 2.0, 4.0):
+        session.control(Message(type="error", message=text), at)
+        said(session, at)
+    assert not session.is_unauthenticated

@@ -231,3 +231,80 @@ def test_simulated_prices_are_called_so() -> None:
     """Nobody takes the simulator for the exchange."""
     report = status(source="simulator")
     assert "SIMULATED" in summary(report, Verdict("healthy"), NOW)
+
+
+# -- key, REST and clocks ---------------------------------------------------------------------------------------
+
+
+def portfolio(**facts: Any) -> dict[str, Any]:
+    """A portfolio without fault, changed."""
+    return {"why": None, "unauthorized": False, "suspect": 0} | facts
+
+
+def user_feed(**facts: Any) -> dict[str, Any]:
+    """The feed of the user channel."""
+    return feed("user-0", channel="user", **facts)
+
+
+REFUSED = user_feed(state="unauthenticated", why="the exchange refuses our tokens: authentication failure")
+WRONG_KEY = portfolio(why="HTTP 401: the key is wrong, revoked or expired", unauthorized=True, suspect=5)
+AWAY = "HTTP 503"
+
+SIDES: list[tuple[str, dict[str, Any], list[list[str]]]] = [
+    ("all is well", {"portfolio": portfolio()}, []),
+    ("REST refuses the key", {"portfolio": WRONG_KEY}, [["refuses the API key", "HTTP 401", "prices go on"]]),
+    ("the feed refuses it", {"feeds": [feed(), REFUSED], "portfolio": portfolio()}, [["tokens", "user-0"]]),
+    (
+        "both do, and balances are in doubt",
+        {"feeds": [feed(), REFUSED], "portfolio": WRONG_KEY},
+        [["refuses the API key", "HTTP 401"]],
+    ),
+    (
+        "the feed does, and balances are in doubt",
+        {"feeds": [feed(), REFUSED], "portfolio": portfolio(suspect=5)},
+        [["no true balances", "tokens"]],
+    ),
+    ("REST is away", {"portfolio": portfolio(why=AWAY)}, [["balances cannot be confirmed", "REST", AWAY]]),
+    (
+        "REST is away after a loss",
+        {"portfolio": portfolio(why=AWAY, suspect=1)},
+        [["1 balance suspect", "cannot be confirmed", "REST", AWAY]],
+    ),
+    ("only a loss", {"portfolio": portfolio(suspect=2)}, [["2 balances suspect", "REST has not told since"]]),
+    (
+        "REST is away with all it does",
+        {"portfolio": portfolio(why=AWAY), "candles": {"why": f"BTC-USD: {AWAY}"}, "products_why": AWAY},
+        [["REST", "balances cannot be confirmed", "candles", "BTC-USD", "facts of products", AWAY]],
+    ),
+    (
+        "REST lacks two things",
+        {"portfolio": portfolio(), "candles": {"why": f"BTC-USD: {AWAY}"}, "products_why": "HTTP 429"},
+        [["REST", "candles", AWAY, "facts of products", "HTTP 429"]],
+    ),
+    ("candles alone", {"candles": {"why": f"BTC-USD: {AWAY}"}}, [["candles", "missing", f"BTC-USD: {AWAY}"]]),
+    ("products alone", {"products_why": AWAY}, [["facts of products are missing", "REST", AWAY]]),
+    (
+        "a wrong key does not hide that REST is away",
+        {"portfolio": WRONG_KEY, "products_why": AWAY},
+        [["refuses the API key"], ["facts of products", AWAY]],
+    ),
+    ("a clock a little off", {"clock_skew_s": -5.0}, []),
+    ("a clock ahead", {"clock_skew_s": 30.4}, [["30 s ahead of", "NTP"]]),
+    ("a clock behind", {"clock_skew_s": -3600.0}, [["3600 s behind", "NTP"]]),
+    (
+        "a clock ahead and a key refused",
+        {"clock_skew_s": 30.4, "portfolio": WRONG_KEY},
+        [["refuses the API key", "30 s ahead of", "NTP", "COINBASE_API_KEY"]],
+    ),
+    ("a product that is offline", {"offline": {"BTC-USD": "offline"}}, [["BTC-USD is offline"]]),
+]
+
+
+@pytest.mark.parametrize(("facts", "expected"), [row[1:] for row in SIDES], ids=[row[0] for row in SIDES])
+def test_one_cause_is_one_reason(facts: dict[str, Any], expected: list[list[str]]) -> None:
+    """Whatever a refused key or an absent REST has cost is said in one sentence; prices are never called down."""
+    verdict = judge(status(**facts), NOW)
+    assert verdict.level == ("degraded" if expected else "healthy")
+    assert len(verdict.reasons) == len(expected), verdict.reasons
+    for reason, words in zip(verdict.reasons, expected, strict=True):
+        assert [word for word in words if word not in reason] == []
