@@ -167,7 +167,8 @@ class _Client(RESTClient):  # type: ignore[misc]
     ) -> None:
         parts = urlsplit(base_url)
         # Nothing from the environment: the SDK reads keys there when it is imported.
-        super().__init__(api_key=None, api_secret=None, base_url=parts.netloc)
+        host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")  # as it will be sent
+        super().__init__(api_key=None, api_secret=None, base_url=host)
         self.is_authenticated = signer is not None
         self._base_url, self._signer, self._counts = base_url, signer, counts
         self.dates: list[tuple[float, float]] = []

@@ -92,6 +92,7 @@ class _Wallet:
         suspect: No answer has settled what the offset is, since the beginning or the last loss.
         is_known: Whether the offset has been settled ever; before, it is no news that REST tells something else.
         told_blind: Whether the offset is from an answer given while updates were being missed.
+        believed_at: When the last answer came that no update has explained.
         settled_at: Answers to questions asked before this may miss what we have missed.
     """
 
@@ -104,6 +105,7 @@ class _Wallet:
     suspect: bool = True
     is_known: bool = False
     told_blind: bool = False
+    believed_at: float = -math.inf
     settled_at: float = -math.inf
 
     @property
@@ -240,7 +242,7 @@ class Ledger:
         before, done_before = known if known is not None else (None, {})
         if before is not None and before.is_over and not order.is_over and order.quantity > before.quantity:
             order = replace(order, status=before.status)  # what is over stays so, but more was filled than we knew
-        if before is not None and (order.rank < before.rank or (before.is_over and not order.is_over)):
+        if before is not None and order.rank < before.rank:
             self.counts.repeated += 1
             return set()
         order = completed(order, before)
@@ -259,19 +261,24 @@ class Ledger:
             self._wallet(currency, now).move(change, now)
         news = before is None or before.status != order.status
         self.wants_answer |= news and (order.is_over or not order.is_known_status)
-        if not self._is_sure(before, order, changed=bool(changed)):
-            self.wants_answer = True
-            for currency in done:
-                self._wallet(currency, now).wait(now + self._lag_s)
-            return set(done)
-        return set(changed)
+        unsure = set() if self._is_sure(before, order, changed=bool(changed)) else set(done)
+        # Had this come in time, it might have explained the answer that we have just believed. And an order that
+        # somebody wants to change is older than we knew: REST may have told us long ago of what it holds.
+        doubtful = {c for c in changed if now < self._wallets[c].believed_at + self._lag_s}
+        doubtful |= set(done) if before is None and order.is_changing else set()
+        for currency in unsure:
+            self._wallet(currency, now).wait(now + self._lag_s)
+        for currency in doubtful:
+            self._wallet(currency, now).doubt(now + self._lag_s)
+        self.wants_answer |= bool(unsure | doubtful)
+        return changed.keys() | unsure | doubtful
 
     @staticmethod
     def _is_sure(before: Order | None, order: Order, *, changed: bool) -> bool:
         """Whether an order's effects are what they are; else only REST can tell."""
         if before is None:
-            # One that must be older than we knew may have held something that nobody told us of.
-            return order.is_complete and not order.is_changing and (changed or not order.is_over)
+            # What it held, if it is over and we had never heard of it, nobody says.
+            return order.is_complete and (changed or not order.is_over)
         # Of two updates that differ, and neither is further, the one that came last may be the older one.
         return order.is_complete and before.is_complete and not (changed and order.rank == before.rank)
 
@@ -353,6 +360,7 @@ class Ledger:
             possible = answer.offsets & wallet.candidates or answer.offsets
             if len(possible) == 1 and (wallet.suspect or answer.asked_at >= wallet.settled_at):
                 self._adopt(currency, wallet, *possible)
+                wallet.believed_at = answer.at
                 self._conclude(wallet, answer)
             else:
                 if answer.asked_at >= wallet.settled_at:

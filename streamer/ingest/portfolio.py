@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
+from streamer.coinbase.messages import parse_timestamp
 from streamer.coinbase.orders import OrderEvent
 from streamer.ingest.dirty import Dirty
 from streamer.ingest.ledger import Ledger, State
 from streamer.model import Account, Stamp, is_product_id
+
+_APART_S = 2.0
+"""How far ahead of the exchange our idea of its time may be: see `ExchangeClock`."""
 
 
 class PendingBalance(NamedTuple):
@@ -75,7 +79,8 @@ class Portfolio:
 
     def _learn(self, currencies: Iterable[str], time: str, received_s: float) -> None:
         for currency in currencies:
-            self._learnt[currency] = time, received_s
+            before = self._learnt.get(currency)
+            self._learnt[currency] = _not_before(before and before[0], time), received_s
             self._dirty.mark(currency, received_s)
 
     # -- what goes out -------------------------------------------------------------------------------------------
@@ -114,3 +119,15 @@ class Portfolio:
     def oldest_dirty_s(self) -> float | None:
         """Unix time of the longest waiting change, None where there is none."""
         return self._dirty.oldest_s
+
+
+def _not_before(before: str | None, time: str) -> str:
+    """Return the time of a balance that follows on one of `before`.
+
+    Updates are stamped by the exchange, answers by our idea of its clock; between the two, time must not go back.
+    """
+    if before is not None and (was := parse_timestamp(before)) is not None:
+        told = parse_timestamp(time)
+        if told is not None and 0 < was - told <= _APART_S:
+            return before
+    return time

@@ -84,6 +84,7 @@ class RefreshPlan:
     def _later(self) -> None:
         """Ask again, twice as late each time: the first time after the ordinary spacing."""
         self._wanted = True
-        wait_s = min(self._rules.slowest_s, self._rules.spacing_s * 2.0 ** min(self._tries, 30))
-        self._not_before += wait_s - self._rules.spacing_s
+        spacing_s = self._rules.spacing_s
+        wait_s = min(self._rules.slowest_s, spacing_s * 2.0 ** min(self._tries, 30))
+        self._not_before += max(0.0, wait_s - spacing_s)
         self._tries += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -454,6 +455,24 @@ async def test_public_paths_carry_no_token(key: Path) -> None:
         assert all("coinbase-advanced-py" in head and "cookie" not in head.lower() for head in server.heads)
 
 
+async def test_a_token_is_for_the_host_that_is_asked(key: Path) -> None:
+    """As it stands in the request: in lower case, and without the port that https has anyway."""
+    async with listening(says(reply(200, listed()))) as server:
+        signer = Signer(read_key_file(key))
+        await CoinbaseRest(f"http://LOCALHOST:{server.port}", signer=signer, clock=ExchangeClock()).accounts()
+        (host,) = [line[6:] for line in server.heads[0].split("\r\n") if line.startswith("Host: ")]
+        payload = server.tokens[0].split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        assert claims["uri"] == f"GET {host}/api/v3/brokerage/accounts"
+    for url, named in (
+        ("https://api.coinbase.com:443", "api.coinbase.com"),
+        ("https://api.coinbase.com:8443", "api.coinbase.com:8443"),
+        ("https://api.coinbase.com", "api.coinbase.com"),
+        ("http://[::1]:443", "[::1]:443"),
+    ):
+        assert CoinbaseRest(url, signer=signer, clock=ExchangeClock())._client().base_url == named
+
+
 async def test_without_a_key_nothing_is_signed(key: Path) -> None:
     """Public data can be had, and a private question is the exchange's to refuse."""
     async with listening(says(reply(200, b'{"products": [], "accounts": []}'))) as server:
@@ -490,6 +509,33 @@ async def test_the_answers_teach_the_clock(key: Path) -> None:
             with suppress(RestUnauthorized):
                 await source.products()
         assert abs(clock.now(time.time()) - datetime(2026, 11, 20, 15, 4, 6, tzinfo=UTC).timestamp()) < 60
+
+
+async def test_the_clock_is_asked_and_told_in_the_event_loop_only(key: Path) -> None:
+    """The feeds tell it there with every heartbeat: it is not made for two threads at once."""
+    touched: set[str] = set()
+
+    class Watched(ExchangeClock):
+        def saw(self, exchange_s: float, local_s: float, resolution_s: float = 0.0) -> None:
+            touched.add(threading.current_thread().name)
+            super().saw(exchange_s, local_s, resolution_s)
+
+        def now(self, local_s: float) -> float:
+            touched.add(threading.current_thread().name)
+            return super().now(local_s)
+
+        def forget(self) -> None:
+            touched.add(threading.current_thread().name)
+            super().forget()
+
+    for status in (200, 401):
+        answer = reply(status, b'{"accounts": []}', "Date: Fri, 20 Nov 2026 15:04:06 GMT")
+        async with listening(says(answer)) as server:
+            signer = Signer(read_key_file(key))
+            source = CoinbaseRest(f"http://127.0.0.1:{server.port}", signer=signer, clock=Watched())
+            with suppress(RestUnauthorized):
+                await source.accounts()
+    assert touched == {threading.main_thread().name}
 
 
 # -- time ---------------------------------------------------------------------------------------------------------

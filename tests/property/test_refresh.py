@@ -30,7 +30,7 @@ rounds = st.lists(
 Round = tuple[list[float], "str | float", float, float]
 
 
-def asked(plan: RefreshPlan, given: list[Round]) -> list[tuple[float, "str | float", float]]:
+def asked(plan: RefreshPlan, given: list[Round]) -> list[tuple[float, str | float, float]]:
     """Play it through: each question's time, its outcome and when that came."""
     now, made = 0.0, []
     for wants, outcome, took_s, late_s in given:

@@ -27,7 +27,7 @@ def read(source: str = "coinbase", reason: str | None = None) -> Reading[Ticker]
 
 def arguments(url: str | None = URL) -> argparse.Namespace:
     """What the command line gives."""
-    return argparse.Namespace(products=[BTC], redis_url=url, json=False)
+    return argparse.Namespace(products=[BTC], redis_url=url, json=False, balances=False, all=False)
 
 
 @pytest.mark.parametrize(("found", "code"), [(read(), 0), (None, 1), (StoreUnavailable(URL, "gone"), 3)])

@@ -506,6 +506,44 @@ def test_a_first_answer_ahead_of_an_update_is_no_difference() -> None:
     assert ledger.counts.differences == 0
 
 
+def test_the_first_answer_of_a_quiet_account_proves_nothing_about_orders() -> None:
+    """It missed a sale; after a second one just like it the next answer fits, and proves nothing either."""
+    ledger = Ledger()
+    sold = replace(SELL, status="FILLED", quantity=D("0.5"), value=D(1450), fees=D("8.7"))
+    list_open(ledger, 0.0)
+    ask_and_believe(ledger, 0.5, accounts())  # as it was before the first sale
+    tell(ledger, 5.2, sold)
+    ask_and_believe(ledger, 5.5, accounts(USD="11441.3", ETH="1.5"))  # as it was before the second
+    assert not is_confirmed(ledger, "ETH")
+    ask_and_believe(ledger, 10.5, accounts(USD="12882.6", ETH="1"))
+    assert holds(ledger, USD="12882.6", ETH="1")
+    assert is_confirmed(ledger)
+    assert ledger.counts.differences == 0
+
+
+def test_a_snapshot_of_orders_that_make_no_sense_is_not_quiet() -> None:
+    """There are orders, whatever they are."""
+    ledger = Ledger()
+    ledger.apply(OrderEvent(True, (), unreadable=1), 0.0)
+    ask_and_believe(ledger, 0.5, accounts())
+    assert is_suspect(ledger)
+    ask_and_believe(ledger, 5.5, accounts())
+    assert is_confirmed(ledger)
+
+
+def test_nothing_is_counted_as_long_as_nothing_was_settled() -> None:
+    """A connection that breaks again and again at the start makes no differences."""
+    ledger = Ledger()
+    list_open(ledger, 0.0, BUY)
+    ledger.lost()
+    ask_and_believe(ledger, 20.0, accounts())
+    list_open(ledger, 30.0)
+    ask_and_believe(ledger, 35.0, accounts(USD="9000"))
+    assert is_confirmed(ledger)
+    assert holds(ledger, USD="9000")
+    assert ledger.counts.differences == 0
+
+
 # -- answers and the lag of REST --------------------------------------------------------------------------------
 
 
@@ -600,6 +638,35 @@ def test_a_deposit_is_adopted_and_counted_once() -> None:
     ask_and_believe(ledger, 105.0, accounts(USD="12000"))
     assert ledger.counts.differences == 1
     assert not ledger.wants_answer
+
+
+def test_an_update_later_than_the_ledger_waits_is_not_booked_twice_for_long() -> None:
+    """REST has told of the order, it was believed, then comes the update: another answer has to decide."""
+    ledger = settled()
+    told = accounts(USD="9154.96+845.04")
+    ask_and_believe(ledger, 100.0, told)
+    assert is_confirmed(ledger)
+    assert tell(ledger, 102.5, BUY) == {"USD"}
+    assert is_suspect(ledger, "USD")
+    assert ledger.wants_answer
+    ask_and_believe(ledger, 106.5, told)
+    assert holds(ledger, USD="9154.96+845.04")
+    assert is_confirmed(ledger)
+    assert ledger.counts.differences == 2
+
+
+def test_an_update_that_was_too_late_is_not_believed_for_its_cancel() -> None:
+    """The order is booked twice; an answer as of before its cancel fits that, and proves nothing."""
+    ledger = settled()
+    ask_and_believe(ledger, 100.0, accounts(USD="9154.96+845.04"))
+    tell(ledger, 101.5, BUY)
+    tell(ledger, 107.0, replace(BUY, status="CANCELLED", hold=D(0)))
+    ask_and_believe(ledger, 107.5, accounts(USD="9154.96+845.04"))  # as it was at 106 s
+    assert is_suspect(ledger, "USD")
+    assert ledger.wants_answer
+    ask_and_believe(ledger, 112.5, accounts())
+    assert holds(ledger, USD="10000")
+    assert is_confirmed(ledger)
 
 
 def test_a_deposit_shown_by_an_answer_that_lags_keeps_the_orders_since() -> None:
@@ -712,7 +779,7 @@ def test_an_order_about_to_be_cancelled_at_first_sight_is_marked() -> None:
     """REST may have told its hold long ago, so it may be held twice until REST has told again."""
     ledger = settled(USD="9154.96+845.04")
     tell(ledger, 100.0, replace(BUY, status="CANCEL_QUEUED"))
-    assert is_derived(ledger, "USD")
+    assert is_suspect(ledger, "USD")
     assert ledger.wants_answer
     ask_and_believe(ledger, 104.0, accounts(USD="9154.96+845.04"))
     tell(ledger, 110.0, replace(BUY, status="CANCELLED", hold=D(0)))
@@ -807,6 +874,57 @@ def test_orders_that_rest_told_of_while_blind_are_not_held_twice() -> None:
     assert ledger.counts.differences == 1, "that of the answer while blind"
     tell(ledger, 120.0, FILLED)
     assert holds(ledger, USD="9154.96", BTC="0.26")
+
+
+def test_after_a_second_loss_orders_placed_unseen_count_again() -> None:
+    """That REST told first, the first time, is no reason to pass over orders the second time."""
+    ledger = Ledger()
+    ask_and_believe(ledger, 0.0, accounts())
+    list_open(ledger, 1.0)
+    for asked_at in (5.0, 10.0):
+        ask_and_believe(ledger, asked_at, accounts())
+    ledger.lost()
+    list_open(ledger, 100.0, BUY)
+    assert holds(ledger, USD="9154.96+845.04")
+
+
+def test_a_currency_first_seen_in_doubt_is_in_doubt() -> None:
+    """Whether we had any of it, REST has not told since the loss."""
+    ledger = settled()
+    ledger.lost()
+    list_open(ledger, 100.0, replace(HALF, base="SOL"))
+    assert is_suspect(ledger, "SOL")
+    tell(ledger, 101.0, replace(HALF, base="DOGE", order_id="other"))
+    assert is_suspect(ledger, "DOGE")
+
+
+def test_what_was_possible_before_a_loss_says_nothing_after_it() -> None:
+    """Two answers narrow an offset down only where it cannot have changed in between."""
+    ledger = settled()
+    tell(ledger, 100.0, BUY)
+    ask_and_believe(ledger, 101.0, accounts(USD="11154.96+845.04"))
+    assert ledger.wants_answer, "ambiguous"
+    ledger.lost()
+    list_open(ledger, 110.0, BUY)
+    tell(ledger, 115.0, HALF)
+    ask_and_believe(ledger, 116.0, accounts(USD="10309.92+1352.064"))  # fits one of the old ones, and another
+    assert is_suspect(ledger, "USD")
+    assert ledger.wants_answer
+
+
+def test_an_answer_within_the_lag_after_a_loss_narrows_nothing() -> None:
+    """It may miss what was lost, so what it leaves possible means nothing beside a later one."""
+    ledger = settled()
+    ledger.lost()
+    list_open(ledger, 100.0, BUY)
+    tell(ledger, 101.0, HALF)
+    ask_and_believe(ledger, 102.0, accounts(USD="9154.96+507.024", BTC="0.254"))
+    tell(ledger, 105.0, FILLED)
+    ask_and_believe(ledger, 107.0, accounts(USD="9154.96", BTC="0.26"))
+    assert is_suspect(ledger, "USD")
+    ask_and_believe(ledger, 112.0, accounts(USD="9154.96", BTC="0.26"))
+    assert is_confirmed(ledger)
+    assert ledger.counts.differences == 0
 
 
 def test_a_lost_cancel_is_not_taken_for_another_just_like_it() -> None:

@@ -49,7 +49,7 @@ def test_an_answer_that_settles_nothing_is_followed_ever_more_seldom() -> None:
 
 
 def test_news_ends_the_waiting() -> None:
-    """However often answers settled nothing, news is asked about after the ordinary spacing, and so is what follows."""
+    """However often answers settled nothing, news is asked about after the ordinary spacing."""
     busy = plan()
     for _ in range(6):
         ask(busy, busy.due_at, settled=False)

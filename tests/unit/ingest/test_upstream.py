@@ -57,7 +57,7 @@ def hosts(there: Upstream) -> tuple[list[str], list[str], str | None]:
     ids=["Coinbase", "own", "own with REST", "own with user", "own whole", "own user alone", "own REST alone"],
 )
 def test_who_is_asked_for_what(
-    tmp_path: Path, given: dict[str, str], market: list[str], user: list[str], rest: str | None
+    tmp_path: Path, given: dict[str, Any], market: list[str], user: list[str], rest: str | None
 ) -> None:
     """A market URL of one's own is another exchange as a whole; where nothing is named, it is Coinbase."""
     there = of(tmp_path, **given)
