@@ -120,11 +120,11 @@ def _key_refused(status: Status) -> str | None:
     portfolio, mend = status.get("portfolio"), "check COINBASE_API_KEY and COINBASE_API_SECRET; prices go on"
     if off := _clock_off(status):  # which is reason enough to refuse a good key
         mend = f"{off}: set it (NTP), then {mend}"
-    said = [f"{feed['id']}: {feed['why']}" for feed in status["feeds"] if feed["state"] == "unauthenticated"]
+    said = [feed["why"] for feed in status["feeds"] if feed["state"] == "unauthenticated"]
     if portfolio is not None and portfolio["unauthorized"]:
         return f"no true balances: the exchange refuses the API key ({portfolio['why']}): {mend}"
     if said:
-        return f"no true balances: the exchange refuses our tokens ({said[0]}): {mend}"
+        return f"no true balances: {said[0]}: {mend}"
     return None
 
 

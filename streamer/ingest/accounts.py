@@ -38,6 +38,7 @@ class AccountsKeeper:
         self._wake = asyncio.Event()
         self.why: str | None = None
         self.unauthorized = False
+        self._refused = False
         self.answered_at: float | None = None
 
     # -- called by the feed --------------------------------------------------------------------------------------
@@ -90,6 +91,7 @@ class AccountsKeeper:
         if self.why is not None:
             log.info("accounts.back")
         self.why, self.unauthorized, self.answered_at = None, False, now
+        self._refused = False
         is_news = self._ledger.wants_answer  # what has happened since we asked is no fault of the answer
         self._ledger.asking()
         self._portfolio.answer(accounts, asked_at=asked_at, now=now, time=self._exchange_time(), now_s=time.time())
@@ -108,6 +110,10 @@ class AccountsKeeper:
             )
 
     def _failed(self, exc: RestError) -> None:
+        if exc.status == 401 and not self._refused:
+            # Good keys see one now and then (coinbase-advanced-py issues 19 and 132): the next one counts.
+            self._refused = True
+            return
         if self.why is None:
             log.warning("accounts.unavailable", why=exc.why)
         self.why = exc.why

@@ -6,13 +6,14 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
 from coinbase.jwt_generator import build_ws_jwt
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
     import ssl
@@ -67,6 +68,12 @@ class Peer:
         await self.ask(channel, *product_ids, **more)
         ack: Message = (await self.next_of("subscriptions"))["events"][0]["subscriptions"]
         return ack
+
+    async def read_on(self) -> None:
+        """Read whatever comes until the end: a client that does not read does not notice the end either."""
+        with suppress(ConnectionClosed):
+            while True:
+                await self.ws.recv()
 
     async def closed(self) -> int | None:
         """Wait for the end and return the close code; 1006 for an abrupt one."""

@@ -56,10 +56,12 @@ async def test_it_announces_serves_and_stops(tmp_path: Path) -> None:
             assert price(await client.next_of("ticker"))
             await user.ask("user", jwt=good_jwt(key))
             assert (await user.next())["channel"] == "user"
+            reading = [asyncio.create_task(each.read_on()) for each in (client, user)]
             started = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), 10) == 0
             assert time.monotonic() - started < 2
+            await asyncio.wait_for(asyncio.gather(*reading), 10)
 
 
 @pytest.mark.skipif(not CAPTURE.exists(), reason=f"the capture {CAPTURE} is not on this machine")

@@ -132,7 +132,7 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, list[str]]] = [
         "user feed not authenticated",
         status(feeds=[feed(), feed("user", state="unauthenticated", why="bad key")]),
         "degraded",
-        ["no true balances: the exchange refuses our tokens (user: bad key): check COINBASE_API_KEY"],
+        ["no true balances: bad key: check COINBASE_API_KEY"],
     ),
     (
         "one feed of two stopped",
@@ -253,7 +253,11 @@ AWAY = "HTTP 503"
 SIDES: list[tuple[str, dict[str, Any], list[list[str]]]] = [
     ("all is well", {"portfolio": portfolio()}, []),
     ("REST refuses the key", {"portfolio": WRONG_KEY}, [["refuses the API key", "HTTP 401", "prices go on"]]),
-    ("the feed refuses it", {"feeds": [feed(), REFUSED], "portfolio": portfolio()}, [["tokens", "user-0"]]),
+    (
+        "the feed refuses it",
+        {"feeds": [feed(), REFUSED], "portfolio": portfolio()},
+        [["refuses our tokens", "authentication failure"]],
+    ),
     (
         "both do, and balances are in doubt",
         {"feeds": [feed(), REFUSED], "portfolio": WRONG_KEY},

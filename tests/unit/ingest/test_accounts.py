@@ -273,6 +273,19 @@ async def test_a_failure_is_said_once_and_until_it_is_over(error: RestError, una
     assert (events.count("accounts.unavailable"), events.count("accounts.back")) == (1, 1)
 
 
+async def test_a_single_401_is_no_refused_key() -> None:
+    """Good keys see one now and then; it is asked again, and nobody is told to change a key that works."""
+    rig = Rig()
+    rig.rest.errors = [RestUnauthorized("accounts", "HTTP 401: the key is wrong", status=401)]
+    with capture_logs() as logs:
+        async with rig.running():
+            rig.take(SNAPSHOT)
+            await until(lambda: rig.rest.asked_at)
+            assert (rig.keeper.why, rig.keeper.unauthorized) == (None, False)
+            await until(lambda: rig.is_confirmed)
+    assert not [entry for entry in logs if entry["event"].startswith("accounts.")]
+
+
 async def test_retry_after_is_not_undercut() -> None:
     """Though an order ends meanwhile."""
     rig = Rig()
