@@ -60,7 +60,7 @@ async def blaster(rate: float = 0) -> AsyncIterator[str]:
 async def ingester(ws_url: str, redis_url: str, transport: str) -> AsyncIterator[psutil.Process]:
     process = await asyncio.create_subprocess_exec(
         *(str(BIN / "start-stream"), *PRODUCTS, "--ws-url", ws_url, "--redis-url", redis_url),
-        *("--transport", transport, "--no-api", "--log-level", "error"),
+        *("--channels", "ticker", "--transport", transport, "--no-api", "--log-level", "error"),
         stdout=subprocess.DEVNULL,
     )
     try:

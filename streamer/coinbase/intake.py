@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from streamer.coinbase.messages import CandleFields, Decoder, Message, ProductFields
 from streamer.coinbase.orders import OrderEvent, OrderStream
 from streamer.coinbase.session import ALL, Session
 from streamer.model import ProductId, Stamp, Tick, TickerFields
 
 
-class Frame(NamedTuple):
-    """A data frame in order, its sequence number, and the Unix time at which it reached us."""
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """A data frame in order, its sequence number, and the Unix time at which it reached us.
+
+    Made for every frame: a NamedTuple costs four times as much to make.
+    """
 
     message: Message
     sequence: int
