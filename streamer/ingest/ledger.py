@@ -88,6 +88,7 @@ class _Wallet:
         offset: What the orders do not explain; None before REST has told.
         sums: Sums of all effects, each with the time at which it became current; the last one is current.
         candidates: Offsets that the answers so far allow, where more than one; empty otherwise.
+        ambiguous: The last answer that has left more than one.
         pending: An answer that waits for an update on its way, or for its time to be over.
         suspect: No answer has settled what the offset is, since the beginning or the last loss.
         is_known: Whether the offset has been settled ever; before, it is no news that REST tells something else.
@@ -100,6 +101,7 @@ class _Wallet:
     offset: Amounts | None = None
     sums: deque[tuple[float, Amounts]] = field(default_factory=lambda: deque([(-math.inf, Amounts())]))
     candidates: set[Amounts] = field(default_factory=set)
+    ambiguous: _Answer | None = None
     pending: _Answer | None = None
     confirmed: bool = False
     suspect: bool = True
@@ -117,6 +119,9 @@ class _Wallet:
         self.sums.append((now, self.sum + change))
         if self.pending is not None:
             self.pending.offsets.add(self.pending.amounts - self.sum)
+        if self.candidates and self.ambiguous is not None and now < self.ambiguous.at + _HORIZON_S:
+            # An update later than we wait for is no reason to settle on what is wrong.
+            self.candidates.add(self.ambiguous.amounts - self.sum)
         while len(self.sums) > 1 and self.sums[1][0] < now - _HORIZON_S:
             self.sums.popleft()
         self.confirmed = False
@@ -364,7 +369,7 @@ class Ledger:
                 self._conclude(wallet, answer)
             else:
                 if answer.asked_at >= wallet.settled_at:
-                    wallet.candidates = possible
+                    wallet.candidates, wallet.ambiguous = possible, answer
                 self._ask_again_unless(confirmed=False)
             if self.state(currency) != before:
                 changed.add(currency)

@@ -322,6 +322,17 @@ def test_a_fill_that_lacks_a_field_is_marked_until_rest_has_told(lacking: Order)
     assert is_confirmed(ledger, "USD", "BTC")
 
 
+def test_an_order_that_never_told_its_hold_wants_an_answer() -> None:
+    """Nothing is held for it as far as we know, and REST may not have heard of it yet."""
+    ledger = settled()
+    tell(ledger, 100.0, replace(BUY, hold=None))
+    assert is_derived(ledger, "USD")
+    assert ledger.wants_answer
+    ask_and_believe(ledger, 100.5, accounts())  # as it was
+    assert is_derived(ledger, "USD")
+    assert ledger.wants_answer
+
+
 def test_a_fill_without_fields_is_no_confirmed_quote() -> None:
     """Where nothing tells what was paid, the quote does not look as if nothing had been."""
     market = replace(BUY, hold=D(0), leaves=None, limit_price=None)
@@ -649,6 +660,8 @@ def test_an_update_later_than_the_ledger_waits_is_not_booked_twice_for_long() ->
     assert tell(ledger, 102.5, BUY) == {"USD"}
     assert is_suspect(ledger, "USD")
     assert ledger.wants_answer
+    ask_and_believe(ledger, 106.4, told)
+    assert is_suspect(ledger, "USD"), "this answer may lag too"
     ask_and_believe(ledger, 106.5, told)
     assert holds(ledger, USD="9154.96+845.04")
     assert is_confirmed(ledger)
@@ -925,6 +938,23 @@ def test_an_answer_within_the_lag_after_a_loss_narrows_nothing() -> None:
     ask_and_believe(ledger, 112.0, accounts(USD="9154.96", BTC="0.26"))
     assert is_confirmed(ledger)
     assert ledger.counts.differences == 0
+
+
+def test_an_update_later_than_the_ledger_waits_leaves_one_more_possibility() -> None:
+    """Two answers that both know of an order before we do agree on an offset that is wrong."""
+    early, late = replace(SELL, order_id="early"), replace(SELL, order_id="late", leaves=D("0.3"), hold=D("0.3"))
+    ledger = settled()
+    ledger.lost()
+    list_open(ledger, 100.0)
+    tell(ledger, 104.9, early)
+    ask_and_believe(ledger, 105.0, accounts(ETH="1.2+0.8"))  # both orders
+    tell(ledger, 106.5, late)
+    tell(ledger, 110.0, replace(late, status="CANCELLED", hold=D(0)))
+    ask_and_believe(ledger, 110.0, accounts(ETH="1.2+0.8"))  # as it was before the cancel
+    assert not is_confirmed(ledger, "ETH")
+    ask_and_believe(ledger, 115.0, accounts(ETH="1.5+0.5"))
+    assert holds(ledger, ETH="1.5+0.5")
+    assert is_confirmed(ledger)
 
 
 def test_a_lost_cancel_is_not_taken_for_another_just_like_it() -> None:
