@@ -167,7 +167,8 @@ class Game:
         with suppress(StoreUnavailable):
             readings = await self._reader.balances()
             return bool(readings) and all(
-                r.tier is Tier.REALTIME and r.value.basis is Basis.CONFIRMED for r in readings.values()
+                r is not None and r.tier is Tier.REALTIME and r.value.basis is Basis.CONFIRMED
+                for r in readings.values()
             )
         return False
 
@@ -177,7 +178,7 @@ class Game:
         while True:
             asked_at = time.time()
             try:
-                readings = await self._reader.balances()
+                readings = {c: r for c, r in (await self._reader.balances()).items() if r is not None}
             except StoreUnavailable:
                 self.unreadable += 1
                 readings = {}

@@ -84,15 +84,15 @@ async def _get(products: list[ProductId], url: str, *, as_lines: bool) -> int:
 async def _get_balances(url: str, *, as_lines: bool, also_empty: bool) -> int:
     async with _reader(url) as reader:
         readings = await reader.balances()
-    shown = {c: r for c, r in readings.items() if also_empty or r.value.total}
+    shown = {c: r for c, r in readings.items() if also_empty or r is None or r.value.total}
     if as_lines:
-        rows = {currency: balance_json(reading) for currency, reading in shown.items()}
+        rows = {c: balance_json(reading) if reading is not None else None for c, reading in shown.items()}
         print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
     elif readings:
         _print_balances(shown, hidden=len(readings) - len(shown))
     if not readings:
         print("no balances in Redis: is start-stream running with a key? (stream-status tells)", file=sys.stderr)
-    return 0 if readings else EXIT_FAILED
+    return EXIT_FAILED if not readings or None in readings.values() else 0
 
 
 def balance_json(reading: Reading[Balance]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def balance_json(reading: Reading[Balance]) -> dict[str, Any]:
     }
 
 
-def _print_balances(readings: Mapping[str, Reading[Balance]], *, hidden: int) -> None:
+def _print_balances(readings: Mapping[str, Reading[Balance] | None], *, hidden: int) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("currency", no_wrap=True)
     for name in ("available", "hold", "total"):
@@ -123,6 +123,10 @@ def _print_balances(readings: Mapping[str, Reading[Balance]], *, hidden: int) ->
         table.add_column(name, no_wrap=True)
     reasons: dict[str, list[str]] = {}
     for currency, reading in readings.items():
+        if reading is None:
+            table.add_row(words(currency), "-", "", "", "", "none")
+            reasons.setdefault("nothing readable in Redis", []).append(currency)
+            continue
         balance, live = reading.value, reading.tier is Tier.REALTIME
         table.add_row(
             words(currency),

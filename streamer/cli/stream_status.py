@@ -110,7 +110,9 @@ def _as_text(verdict: Verdict, status: Mapping[str, Any] | None, now_ms: int) ->
     lines = [_painted(verdict.level, verdict.level) + line[len(verdict.level) :]]
     lines += [f"  - {plain(reason)}" for reason in verdict.reasons]
     if status is not None and status["feeds"]:
-        lines += ["", *_feed_table(status["feeds"], now_ms), *_account_lines(status)]
+        lines += ["", *_feed_table(status["feeds"], now_ms)]
+    if status is not None:
+        lines += _account_lines(status)
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from streamer.coinbase.intake import Frame, Intake
 from streamer.coinbase.messages import HEARTBEATS, Decoder, Message, parse_timestamp
 from streamer.coinbase.pace import Paces, ReconnectDelay
 from streamer.coinbase.session import Arrival, Products, Session
-from streamer.coinbase.transport import Connect, Connection
+from streamer.coinbase.transport import SIMULATOR_SERVER, Connect, Connection
 from streamer.errors import ConnectFailed, ConnectRefused, MalformedFrame
 from streamer.model import ProductId, Source, Stamp
 
@@ -26,9 +26,6 @@ log = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 0.25
 _LOG_GAP_EVERY_S = 1.0
 _LOG_GARBAGE_EVERY_S = 30.0
-
-SIMULATOR_SERVER = "streamer-simulator"
-"""`Server` header of the project's own exchange: what it sends is marked as simulated, whatever the URL says."""
 
 
 class FeedState(StrEnum):
@@ -125,6 +122,7 @@ class Feed:
         self._changed = asyncio.Event()
         self._opened_at = 0.0
         self._broken: str | None = None
+        self._is_over = True
         self._logged_at: dict[str, float] = {}
         self.frames = self.malformed = 0
 
@@ -217,7 +215,7 @@ class Feed:
         endpoint = self._endpoints[self._endpoint]
         connection = await self._connect(endpoint.url, self._on_frame, tls=endpoint.tls)
         self._turn.clear()
-        self._broken = None
+        self._broken, self._is_over = None, False
         simulated = connection.headers.get("server") == SIMULATOR_SERVER
         source = Source.SIMULATOR if simulated else self._default_source
         self._stamp = Stamp(self.id, next(self._numbers), source)
@@ -245,13 +243,20 @@ class Feed:
         except ConnectFailed as exc:
             return str(exc)
         except asyncio.CancelledError:
+            self._finish()  # first: a goodbye takes time, in which a successor may already be at work
             await connection.close()
             raise
         finally:
             # A dead peer does not answer a closing handshake; a closed socket does not mind.
             connection.abort()
             ended.cancel()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Hand over what is in hand, once, and say that the connection is over."""
+        if not self._is_over:
             self._end_turn()
+            self._is_over = True
             self._intake.ended()
 
     def _unfit(self) -> str | None:
@@ -323,6 +328,8 @@ class Feed:
         if not self._turn:
             return
         turn, self._turn = self._turn, []
+        if self._is_over:
+            return
         self._intake.take(turn)
         self._look_alive()
 
@@ -330,7 +337,7 @@ class Feed:
         before = len(self._session.suspect)
         self._session.control(message, now)
         if len(self._session.suspect) > before:
-            self._intake.doubt(self._session.suspect)
+            self._doubt("the exchange no longer lists what we are subscribed to")
         if message.channel == HEARTBEATS and (told := parse_timestamp(message.timestamp)) is not None:
             self._clock.saw(told, now + self._wall_offset_s)
         if message.type == "error":
@@ -355,10 +362,7 @@ class Feed:
         must not pass for the newer one that is still missing.
         """
         if arrival is Arrival.GAP:
-            self._intake.doubt(self._session.suspect)
-            if self._intake.ends_on_gap:
-                self._broken = f"{message.sequence_num} came out of order: frames were lost"
-            self._changed.set()
+            self._doubt(f"{message.sequence_num} came out of order: frames were lost")
             if self._may_log("gap", _LOG_GAP_EVERY_S):
                 counts = self._session.counts
                 suspect = len(self._session.suspect)
@@ -366,6 +370,13 @@ class Feed:
         elif arrival is Arrival.UNNUMBERED and message.type != "error":
             self.malformed += 1
         return arrival is Arrival.LATE
+
+    def _doubt(self, why: str) -> None:
+        """Newer values may have been lost; where the rest cannot be understood without them, end the connection."""
+        self._intake.doubt(self._session.suspect)
+        if self._intake.ends_on_gap:
+            self._broken = why
+        self._changed.set()
 
     def _garbage(self, exc: MalformedFrame) -> None:
         self.malformed += 1

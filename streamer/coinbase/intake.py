@@ -205,7 +205,7 @@ class UserIntake(_Intake):
     def take(self, turn: Sequence[Frame]) -> None:
         """Read and pass on, in order."""
         for frame in turn:
-            for event in () if self._deaf else self._stream.read(frame.message):
+            for event in () if self._deaf else self._stream.read(frame.message, frame.received_s):
                 if event.is_snapshot:
                     self._session.seen(ALL)
                 self._on_event(event, frame, self._stamp)

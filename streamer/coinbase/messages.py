@@ -215,7 +215,7 @@ class Decoder:
         for event in message.events:
             items = event.candles or ()
             believed = self._is_dated(message) and event.type in _DATA_EVENTS
-            good = [c for c in items if _SOUND_CANDLE("\n".join(astuple(c)))] if believed else []
+            good = [c for c in items if is_sound_candle(c)] if believed else []
             rejected += len(items) - len(good) + event.unreadable
             sound += good
         self.rejected += rejected
@@ -334,6 +334,11 @@ def _items(raw: object, kind: type[T]) -> tuple[list[T], int]:
         with suppress(msgspec.ValidationError):
             good.append(msgspec.convert(item, kind))
     return good, len(raw) - len(good)
+
+
+def is_sound_candle(candle: CandleFields) -> bool:
+    """Whether every value of a candle is one that a candle can have."""
+    return _SOUND_CANDLE("\n".join(astuple(candle))) is not None
 
 
 def parse_timestamp(text: str) -> float | None:

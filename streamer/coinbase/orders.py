@@ -18,6 +18,9 @@ from streamer.coinbase.messages import Message, OrderFields
 SNAPSHOT_BATCH = 50
 """Orders in each message of a snapshot but the last, which has fewer (user channel documentation, June 2026)."""
 
+BATCH_PAUSE_S = 5.0
+"""A batch that comes so long after the last one belongs to another snapshot: they are sent one after the other."""
+
 _NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
 _PRODUCT = re.compile(r"[A-Z0-9][A-Z0-9.]{0,19}-[A-Z0-9][A-Z0-9.-]{0,19}", re.ASCII).fullmatch
 _FINAL = frozenset({"FILLED", "CANCELLED", "EXPIRED", "FAILED"})
@@ -120,30 +123,42 @@ class OrderEvent:
 
 
 class OrderStream:
-    """Puts the batches of a snapshot together, and makes events of the messages of one subscription.
+    """Puts the batches of a snapshot together, and makes events of the messages of one connection.
 
     The documentation names the later batches "patch" in one place and "snapshot" in another, so any type but
-    "update" is taken for a part of a snapshot.
+    "update" is taken for a part of a snapshot. It promises a batch of fewer than 50 at the end, also after exactly
+    50 orders; where that does not come, whatever comes some time later ends the snapshot.
     """
 
     def __init__(self) -> None:
         self._batches: list[Order] = []
         self._unreadable = 0
+        self._is_open = False
+        self._last_s = 0.0
 
-    def read(self, message: Message) -> Iterator[OrderEvent]:
-        """Yield the events of a message; a snapshot when its last batch, the first with fewer than 50, is there."""
+    def read(self, message: Message, received_s: float) -> Iterator[OrderEvent]:
+        """Yield the events of a message that came at `received_s`; a snapshot when its last batch is there."""
         for event in message.events:
+            if event.orders is None and not event.unreadable and event.type != "snapshot":
+                continue  # it is about something else; a snapshot without orders is one of none
             fields = event.orders or []
             orders = [order for item in fields if (order := parse_order(item)) is not None]
             unreadable = len(fields) - len(orders) + event.unreadable
+            if self._is_open and received_s - self._last_s > BATCH_PAUSE_S:
+                yield self._snapshot()
             if event.type == "update":
                 yield OrderEvent(False, tuple(orders), unreadable)
                 continue
+            self._is_open, self._last_s = True, received_s
             self._batches += orders
             self._unreadable += unreadable
             if len(fields) + event.unreadable < SNAPSHOT_BATCH:
-                yield OrderEvent(True, tuple(self._batches), self._unreadable)
-                self._batches, self._unreadable = [], 0
+                yield self._snapshot()
+
+    def _snapshot(self) -> OrderEvent:
+        event = OrderEvent(True, tuple(self._batches), self._unreadable)
+        self._batches, self._unreadable, self._is_open = [], 0, False
+        return event
 
 
 def parse_order(fields: OrderFields) -> Order | None:

@@ -28,9 +28,10 @@ from requests.utils import get_environ_proxies
 
 from streamer.coinbase.auth import Signer
 from streamer.coinbase.clock import ExchangeClock, parse_http_date
-from streamer.coinbase.transport import tls_context
+from streamer.coinbase.messages import CandleFields, is_sound_candle
+from streamer.coinbase.transport import SIMULATOR_SERVER, tls_context
 from streamer.errors import RestError, RestRateLimited, RestRefused, RestUnauthorized, RestUnavailable
-from streamer.model import Account, Bucket, ProductId
+from streamer.model import Account, Bucket, ProductId, Source
 from streamer.providers.base import CallCounts
 from streamer.store.records import parse_decimal
 
@@ -60,12 +61,19 @@ class CoinbaseRest:
 
     Attributes:
         counts: Calls made so far.
+        source: Coinbase, or the simulator once it has answered: it names itself, whatever the URL says.
     """
 
     def __init__(
-        self, base_url: str, *, signer: Signer | None, clock: ExchangeClock, ca_file: str | None = None
+        self,
+        base_url: str,
+        *,
+        signer: Signer | None,
+        clock: ExchangeClock,
+        ca_file: str | None = None,
+        source: Source = Source.COINBASE,
     ) -> None:
-        self.counts = CallCounts()
+        self.counts, self.source = CallCounts(), source
         self._base_url, self._signer, self._clock = base_url, signer, clock
         # Once: reading all the system's certificates takes 60 ms, and calls are made from an event loop.
         self._tls = tls_context(base_url, ca_file)
@@ -114,6 +122,8 @@ class CoinbaseRest:
                 self._clock.forget()  # our idea of the exchange's time may be what it refused; the refusal is dated
             for told, at in client.dates:
                 self._clock.saw(told, at, resolution_s=1.0)
+            if client.is_simulator:
+                self.source = Source.SIMULATOR
             if not answer.done():
                 if exc is not None:
                     answer.set_exception(exc)
@@ -160,6 +170,7 @@ class _Client(RESTClient):  # type: ignore[misc]
 
     Attributes:
         dates: What the answers to the present call said the time is, each with ours.
+        is_simulator: Whether the project's own exchange has answered.
     """
 
     def __init__(
@@ -172,6 +183,7 @@ class _Client(RESTClient):  # type: ignore[misc]
         self.is_authenticated = signer is not None
         self._base_url, self._signer, self._counts = base_url, signer, counts
         self.dates: list[tuple[float, float]] = []
+        self.is_simulator = False
         self.start("", ahead_s=0.0)
         # Not trust_env: an entry in .netrc would take the place of our token.
         self.session.trust_env = False
@@ -220,6 +232,7 @@ class _Client(RESTClient):  # type: ignore[misc]
             ) as response:
                 if (told := parse_http_date(response.headers.get("date", ""))) is not None:
                     self.dates.append((told, time.time()))
+                self.is_simulator |= response.headers.get("server") == SIMULATOR_SERVER
                 if response.status_code == 200:
                     return _body(self.route, response)
                 failure = _refusal(self.route, response)
@@ -386,10 +399,9 @@ def _accounts(client: _Client) -> list[Account]:
 
 
 def _all_accounts(client: _Client) -> list[_Account]:
-    """Return all pages.
+    """Return all pages, up to a cursor that repeats (ccxt issues 16944, 22780): there is no way on from there.
 
-    A cursor that repeats (as in ccxt issue 22780) leads nowhere, and what is on the pages behind it would pass for
-    nothing: half an answer is none.
+    Wallets behind it are not told of; nobody takes that for an empty wallet.
     """
     accounts: list[_Account] = []
     cursor, seen = "", set[str]()
@@ -401,7 +413,7 @@ def _all_accounts(client: _Client) -> list[_Account]:
         seen.add(cursor)
         cursor = page.cursor
         if cursor in seen:
-            raise RestUnavailable(client.route, "there are more pages, and no way to them: the cursor repeats")
+            return accounts
     raise RestUnavailable(client.route, f"more than {_MAX_PAGES} pages")
 
 
@@ -416,14 +428,14 @@ def _candles(client: _Client, product_id: ProductId, from_s: int, to_s: int) -> 
     )
     buckets = []
     for c in answer.candles:
-        try:
-            for text in (c.open, c.high, c.low, c.close, c.volume):
-                parse_decimal(text)
-            buckets.append(Bucket(int(c.start), c.open, c.high, c.low, c.close, c.volume))
-        except ValueError as exc:
-            raise RestUnavailable(client.route, f"an answer without sense: {exc}") from None
+        if not is_sound_candle(CandleFields(c.start, c.open, c.high, c.low, c.close, c.volume, product_id)):
+            raise RestUnavailable(client.route, "an answer without sense: a candle of it cannot be")
+        buckets.append(Bucket(int(c.start), c.open, c.high, c.low, c.close, c.volume))
     return sorted(buckets, key=lambda bucket: bucket.start_s)
 
 
 def _products(client: _Client) -> list[dict[str, Any]]:
-    return client.ask("/market/products", _Products).products
+    products = client.ask("/market/products", _Products).products
+    if not products:
+        raise RestUnavailable(client.route, "an answer without any product")
+    return products

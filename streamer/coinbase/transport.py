@@ -27,6 +27,8 @@ from streamer.errors import ConfigError, ConnectFailed, ConnectRefused
 MAX_MESSAGE_BYTES = 32 * 2**20
 """A level2 snapshot of BTC-USD has passed 4 MiB (ccxt issue 23597); beyond this the connection is closed."""
 OPEN_TIMEOUT_S = 5.0
+SIMULATOR_SERVER = "streamer-simulator"
+"""`Server` header of the project's own exchange: what it sends is marked as simulated, whatever the URL says."""
 
 _MAX_REASON_CHARS = 300
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", re.ASCII)

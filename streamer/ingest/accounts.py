@@ -12,11 +12,13 @@ import structlog
 from streamer.coinbase.clock import ExchangeClock
 from streamer.coinbase.intake import Frame
 from streamer.coinbase.orders import OrderEvent
-from streamer.errors import RestError, RestUnauthorized
+from streamer.errors import RestError, RestUnauthorized, RestUnavailable
+from streamer.ingest.ledger import Ledger
 from streamer.ingest.portfolio import Portfolio
 from streamer.ingest.refresh import RefreshPlan, RefreshRules
 from streamer.model import Stamp
 from streamer.providers.base import RestSource
+from streamer.store.records import parse_time
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +35,7 @@ class AccountsKeeper:
     def __init__(
         self, portfolio: Portfolio, rest: RestSource, clock: ExchangeClock, rules: RefreshRules | None = None
     ) -> None:
-        self._portfolio, self._ledger = portfolio, portfolio.ledger
+        self._portfolio = portfolio
         self._rest, self._clock, self._rules = rest, clock, rules or RefreshRules()
         self._wake = asyncio.Event()
         self.why: str | None = None
@@ -41,15 +43,17 @@ class AccountsKeeper:
         self._refused = False
         self.answered_at: float | None = None
 
+    @property
+    def _ledger(self) -> Ledger:
+        return self._portfolio.ledger
+
     # -- called by the feed --------------------------------------------------------------------------------------
 
     def take(self, event: OrderEvent, frame: Frame, stamp: Stamp) -> None:
         """Take an order event."""
         if stamp is not self._portfolio.stamp:
             self._portfolio.opened(stamp)
-        self._portfolio.apply(
-            event, time=frame.message.timestamp, received_s=frame.received_s, now=time.monotonic()
-        )
+        self._portfolio.apply(event, time=self._stamped(frame), received_s=frame.received_s, now=time.monotonic())
         if self._ledger.wants_answer or self._ledger.settles_at is not None:
             self._wake.set()
 
@@ -83,6 +87,8 @@ class AccountsKeeper:
         self._ledger.asking()
         try:
             accounts = await self._rest.accounts()
+            if not accounts and self._ledger.currencies:
+                raise RestUnavailable("accounts", "an answer without any account")
         except RestError as exc:
             self._failed(exc)
             plan.failed(time.monotonic(), retry_after_s=exc.retry_after_s)
@@ -94,6 +100,8 @@ class AccountsKeeper:
         self._refused = False
         is_news = self._ledger.wants_answer  # what has happened since we asked is no fault of the answer
         self._ledger.asking()
+        if not self._portfolio.stamp.connection:
+            self._portfolio.opened(Stamp(self._portfolio.stamp.feed, 0, self._rest.source))
         self._portfolio.answer(accounts, asked_at=asked_at, now=now, time=self._exchange_time(), now_s=time.time())
         plan.answered(now, settled=not self._ledger.wants_answer)
         self._ledger.wants_answer = is_news
@@ -118,6 +126,14 @@ class AccountsKeeper:
             log.warning("accounts.unavailable", why=exc.why)
         self.why = exc.why
         self.unauthorized = isinstance(exc, RestUnauthorized)
+
+    def _stamped(self, frame: Frame) -> str:
+        """Return when the exchange sent a frame; where it does not say so soundly, what time it is there now."""
+        try:
+            parse_time(frame.message.timestamp)
+        except ValueError:
+            return self._exchange_time()
+        return frame.message.timestamp
 
     def _exchange_time(self) -> str:
         now = datetime.fromtimestamp(self._clock.now(time.time()), UTC)

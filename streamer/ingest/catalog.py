@@ -37,8 +37,6 @@ class Catalog:
         for product_id, fact in facts.items():
             if product_id in self._status:
                 fact["status"] = self._status[product_id]
-            elif isinstance(fact.get("status"), str):
-                self._status[product_id] = fact["status"]
         return changed
 
     def tell(self, products: Sequence[ProductFields]) -> bool:
@@ -60,9 +58,11 @@ class Catalog:
 
     def offline(self, product_ids: Collection[ProductId]) -> dict[ProductId, str]:
         """Return those that do not trade at present, each with the exchange's word for it."""
-        found = {}
-        for product_id in product_ids:
-            status = self._status.get(product_id, self._status.get(self.canonical(product_id), ""))
-            if status not in ONLINE:
-                found[product_id] = status
-        return found
+        states = {product_id: self._state(product_id) for product_id in product_ids}
+        return {product_id: status for product_id, status in states.items() if status not in ONLINE}
+
+    def _state(self, product_id: str) -> str:
+        """What the status channel says of a product or of what it is an alias of, else what REST said of them."""
+        told = [self._status.get(name) for name in (product_id, self.canonical(product_id))]
+        told += [self.facts.get(name, {}).get("status") for name in (product_id, self.canonical(product_id))]
+        return next((status for status in told if isinstance(status, str)), "")

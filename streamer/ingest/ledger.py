@@ -87,13 +87,12 @@ class _Wallet:
     Attributes:
         offset: What the orders do not explain; None before REST has told.
         sums: Sums of all effects, each with the time at which it became current; the last one is current.
-        candidates: Offsets that the answers so far allow, where more than one; empty otherwise.
-        ambiguous: The last answer that has left more than one.
+        candidates: Offsets that the answers so far allow, while they have not settled on one; empty otherwise.
         pending: An answer that waits for an update on its way, or for its time to be over.
         suspect: No answer has settled what the offset is, since the beginning or the last loss.
         is_known: Whether the offset has been settled ever; before, it is no news that REST tells something else.
         told_blind: Whether the offset is from an answer given while updates were being missed.
-        believed_at: When the last answer came that no update has explained.
+        believed_at: When the last answer came that was believed against what we knew.
         settled_at: Answers to questions asked before this may miss what we have missed.
     """
 
@@ -101,7 +100,6 @@ class _Wallet:
     offset: Amounts | None = None
     sums: deque[tuple[float, Amounts]] = field(default_factory=lambda: deque([(-math.inf, Amounts())]))
     candidates: set[Amounts] = field(default_factory=set)
-    ambiguous: _Answer | None = None
     pending: _Answer | None = None
     confirmed: bool = False
     suspect: bool = True
@@ -119,9 +117,6 @@ class _Wallet:
         self.sums.append((now, self.sum + change))
         if self.pending is not None:
             self.pending.offsets.add(self.pending.amounts - self.sum)
-        if self.candidates and self.ambiguous is not None and now < self.ambiguous.at + _HORIZON_S:
-            # An update later than we wait for is no reason to settle on what is wrong.
-            self.candidates.add(self.ambiguous.amounts - self.sum)
         while len(self.sums) > 1 and self.sums[1][0] < now - _HORIZON_S:
             self.sums.popleft()
         self.confirmed = False
@@ -316,6 +311,8 @@ class Ledger:
             before, account = self.state(currency), told.get(currency)
             if account is not None:
                 wallet.uuid = account.uuid
+            elif wallet.uuid is not None:
+                continue  # the exchange lists empty wallets too: one that is missing is not known to be empty
             amounts = Amounts(account.available, account.hold) if account is not None else Amounts()
             offsets = {amounts - total for total in wallet.since(asked_at - self._lag_s)}
             self._take(wallet, _Answer(amounts, asked_at, now, offsets))
@@ -363,19 +360,25 @@ class Ledger:
             before = self.state(currency)
             wallet.pending = None
             possible = answer.offsets & wallet.candidates or answer.offsets
-            if len(possible) == 1 and (wallet.suspect or answer.asked_at >= wallet.settled_at):
-                self._adopt(currency, wallet, *possible)
-                wallet.believed_at = answer.at
+            # Two answers that leave one offset together may both know of an order that we have not heard of, or
+            # not in that order. No third one does.
+            is_one = len(answer.offsets) == 1 or (len(possible) == 1 and possible == wallet.candidates)
+            is_timely = answer.asked_at >= wallet.settled_at
+            # Until it has been settled, and while we are blind, what REST tells is the best there is.
+            if is_one and (is_timely or self.is_blind or not wallet.is_known):
+                self._adopt(currency, wallet, answer, *possible)
                 self._conclude(wallet, answer)
             else:
-                if answer.asked_at >= wallet.settled_at:
-                    wallet.candidates, wallet.ambiguous = possible, answer
+                if is_timely:
+                    wallet.candidates = possible
                 self._ask_again_unless(confirmed=False)
             if self.state(currency) != before:
                 changed.add(currency)
         return changed
 
-    def _adopt(self, currency: str, wallet: _Wallet, offset: Amounts) -> None:
+    def _adopt(self, currency: str, wallet: _Wallet, answer: _Answer, offset: Amounts) -> None:
+        if len(answer.offsets) == 1 and not (wallet.is_known and offset == wallet.offset):
+            wallet.believed_at = answer.at
         if offset == wallet.offset:
             return
         assert wallet.offset is not None

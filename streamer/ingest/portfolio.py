@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from streamer.coinbase.messages import parse_timestamp
@@ -42,6 +42,7 @@ class Portfolio:
 
     Attributes:
         stamp: The connection whose life vouches for the balances.
+        unusable: Accounts of the last answer whose currency cannot become part of a key.
     """
 
     def __init__(self, on_dirty: Callable[[], None], stamp: Stamp) -> None:
@@ -49,6 +50,16 @@ class Portfolio:
         self.stamp = stamp
         self._dirty = Dirty[str](on_dirty)
         self._learnt: dict[str, tuple[str, float]] = {}
+        self.unusable = 0
+
+    def forget(self) -> None:
+        """Start over, as when another ingester becomes the owner: from here on we do not know what happens.
+
+        Else a later tenure would begin by writing what was true in this one over what is true by then.
+        """
+        self.ledger = Ledger()
+        self._dirty.clear()
+        self._learnt.clear()
 
     def opened(self, stamp: Stamp) -> None:
         """Another connection carries the orders from now on."""
@@ -63,7 +74,7 @@ class Portfolio:
         for currency in self.ledger.lost():
             self._dirty.mark(currency, now_s)
 
-    def answer(self, accounts: Iterable[Account], *, asked_at: float, now: float, time: str, now_s: float) -> None:
+    def answer(self, accounts: Sequence[Account], *, asked_at: float, now: float, time: str, now_s: float) -> None:
         """Take what REST has told, by its question and answer on the monotonic clock.
 
         Args:
@@ -71,6 +82,7 @@ class Portfolio:
             now_s: Unix time of the answer.
         """
         listed = [account for account in accounts if is_product_id(account.currency)]
+        self.unusable = len(accounts) - len(listed)
         self._learn(self.ledger.answer(listed, asked_at, now), time, now_s)
 
     def settle(self, *, now: float, time: str, now_s: float) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import orjson
 import structlog
 
 from streamer.coinbase.messages import ProductFields
-from streamer.errors import RestError, StoreUnavailable
+from streamer.errors import RestError, RestUnavailable, StoreUnavailable
 from streamer.ingest.catalog import Catalog
 from streamer.ingest.refresh import RefreshPlan, RefreshRules
-from streamer.model import Source
 from streamer.providers.base import RestSource
 from streamer.store.connect import Store
 from streamer.store.keys import PRODUCTS_STALE_TTL_S, PRODUCTS_TTL_S, Keys
@@ -44,12 +44,11 @@ class ProductsKeeper:
         rest: RestSource | None,
         store: Store,
         keys: Keys,
-        source: Source,
         *,
         on_aliases: Callable[[], None],
         on_state: Callable[[], None],
     ) -> None:
-        self._catalog, self._rest, self._store, self._keys, self._source = catalog, rest, store, keys, source
+        self._catalog, self._rest, self._store, self._keys = catalog, rest, store, keys
         self._on_aliases, self._on_state = on_aliases, on_state
         self._wake = asyncio.Event()
         self._fetched_ms = 0
@@ -85,6 +84,7 @@ class ProductsKeeper:
         plan.asked(time.monotonic())
         try:
             products = await self._rest.products()
+            _check(products)
         except RestError as exc:
             if self.why is None:
                 log.warning("products.unavailable", why=exc.why)
@@ -102,7 +102,8 @@ class ProductsKeeper:
         if not self._fetched_ms:
             return True
         value = {"products": list(self._catalog.facts.values()), "num_products": len(self._catalog.facts)}
-        copy = orjson.dumps({"source": self._source.value, "fetched_ms": self._fetched_ms, "value": value})
+        assert self._rest is not None
+        copy = orjson.dumps({"source": self._rest.source.value, "fetched_ms": self._fetched_ms, "value": value})
         pipeline = self._store.client.pipeline(transaction=False)
         pipeline.set(self._keys.products, copy, ex=PRODUCTS_TTL_S)
         pipeline.set(self._keys.products_stale, copy, ex=PRODUCTS_STALE_TTL_S)
@@ -111,3 +112,11 @@ class ProductsKeeper:
         except StoreUnavailable:
             return False
         return True
+
+
+def _check(products: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what could not be written later: JSON knows numbers and depths that our encoder does not."""
+    try:
+        orjson.dumps(products)
+    except TypeError as exc:
+        raise RestUnavailable("products", f"an answer without sense: {exc}") from exc

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -49,7 +49,7 @@ def feed_status(facts: FeedFacts, *, alive_ms: int | None) -> dict[str, Any]:
     }
 
 
-def products_status(wanted: int, feeds: Iterable[FeedFacts]) -> dict[str, Any]:
+def products_status(wanted: int, feeds: Sequence[FeedFacts]) -> dict[str, Any]:
     """Return the products by what is wrong with their tickers, over all feeds."""
     kinds: dict[str, list[ProductId]] = {"suspect": [], "silent": [], "unconfirmed": [], "waiting": []}
     for facts in feeds:
@@ -58,7 +58,8 @@ def products_status(wanted: int, feeds: Iterable[FeedFacts]) -> dict[str, Any]:
         for kind, ids in kinds.items():
             ids += getattr(facts.products, kind)
     troubled = len(set().union(*kinds.values()))
-    status: dict[str, Any] = {"wanted": wanted, "live": max(0, wanted - troubled)}
+    carried = any(facts.channel == TICKER for facts in feeds)
+    status: dict[str, Any] = {"wanted": wanted, "live": max(0, wanted - troubled) if carried else 0}
     for kind, ids in kinds.items():
         status[kind] = sorted(ids)[:_NAMED]
         status[f"{kind}_count"] = len(ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from streamer.coinbase.messages import CANDLES
 from streamer.ingest.sink import Sink
 from streamer.ingest.streams import Streams
 from streamer.ingest.upstream import Upstream
@@ -26,7 +27,7 @@ def upstream_status(
     skew_s = upstream.clock.skew_s
     return {
         "portfolio": _portfolio(streams, sink, on_redis_clock) if streams.accounts is not None else None,
-        "candles": _candles(streams, sink),
+        "candles": _candles(streams, sink, now),
         "offline": dict(sorted(streams.catalog.offline(wanted).items())[:_NAMED]),
         "products_why": streams.products.why,
         "rest": _rest(upstream, now),
@@ -49,6 +50,7 @@ def _portfolio(
         "updates": ledger.counts.updates,
         "repeated": ledger.counts.repeated,
         "unreadable": ledger.counts.unreadable,
+        "unusable_accounts": sink.portfolio.unusable,
         "unknown_status": ledger.counts.unknown_status,
         "differences": ledger.counts.differences,
         "last_difference": None
@@ -64,10 +66,13 @@ def _portfolio(
     }
 
 
-def _candles(streams: Streams, sink: Sink) -> dict[str, Any]:
+def _candles(streams: Streams, sink: Sink, now: float) -> dict[str, Any]:
     backfiller = streams.backfiller
+    feeds = [facts.products for facts in streams.facts(now) if facts.channel == CANDLES]
     return {
         "products": len(sink.candles),
+        "silent": sorted(p for products in feeds for p in (*products.silent, *products.unconfirmed))[:_NAMED],
+        "refused": sink.candles.refused,
         "backfilling": backfiller.waiting if backfiller is not None else 0,
         "why": backfiller.why if backfiller is not None else None,
     }

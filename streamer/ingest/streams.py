@@ -61,7 +61,6 @@ class Streams:
             upstream.rest,
             store,
             keys,
-            upstream.source,
             on_aliases=self._relearn,
             on_state=self._states_changed,
         )
@@ -74,7 +73,7 @@ class Streams:
                 self.backfiller = Backfiller(sink.candles, upstream.rest, upstream.clock, lambda: self._wanted)
         self._groups = {channel: self._group(channel) for channel in settings.channels if self._has(channel)}
         self._owner_tasks: list[asyncio.Task[None]] = []
-        self._turn = 0
+        self._turn, self._was_owner = 0, False
 
     def _has(self, channel: str) -> bool:
         return channel != USER or self.accounts is not None
@@ -155,8 +154,10 @@ class Streams:
         self._states_changed()
         if is_owner and not self._owner_tasks:
             self._owner_tasks = [tasks.create_task(work, name=name) for name, work in self._owner_work()]
-        elif not is_owner:
+        elif not is_owner and self._was_owner:
             self._end_owner_work()
+            self._sink.portfolio.forget()
+        self._was_owner = is_owner
 
     def _owner_work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         work: list[tuple[str, Coroutine[Any, Any, None]]] = []

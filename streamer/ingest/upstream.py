@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from streamer.coinbase.auth import Signer, find_key
 from streamer.coinbase.clock import ExchangeClock
 from streamer.coinbase.feed import Endpoint
-from streamer.coinbase.messages import USER
+from streamer.coinbase.messages import TICKER, USER
 from streamer.coinbase.rest import CoinbaseRest
 from streamer.coinbase.transport import tls_context
+from streamer.errors import ConfigError
 from streamer.model import Source
 from streamer.providers.base import RestSource
-from streamer.settings import REST_URL, WS_URL, WS_USER_URL, Settings
+from streamer.settings import WS_URL, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def upstream(settings: Settings, source: Source) -> Upstream:
     Coinbase's hosts, unless these are named too. The user channel works on the market host as well.
 
     Raises:
-        ConfigError: Half a key, or a key that is none.
+        ConfigError: Half a key, a key that is none, or nothing that could be streamed.
     """
     clock, notes = ExchangeClock(), []
     own_exchange = settings.ws_url != WS_URL
@@ -59,16 +60,23 @@ def upstream(settings: Settings, source: Source) -> Upstream:
             "no balances: set COINBASE_API_KEY and COINBASE_API_SECRET, or COINBASE_KEY_FILE; public data only"
         )
     elif USER in settings.channels:
-        user_url_given = settings.ws_user_url != WS_USER_URL
+        user_url_given = "ws_user_url" in settings.model_fields_set
         if user_url_given or not own_exchange:
             user.append(_endpoint(settings.ws_user_url, settings))
         if own_exchange or not user_url_given:
             user.append(market)
     rest = None
-    if own_exchange and settings.rest_url == REST_URL:
+    if own_exchange and "rest_url" not in settings.model_fields_set:
         notes.append("no REST: --ws-url names another exchange, and --rest-url does not say where that has it")
     else:
-        rest = CoinbaseRest(settings.rest_url, signer=signer, clock=clock, ca_file=settings.ca_file)
+        rest = CoinbaseRest(settings.rest_url, signer=signer, clock=clock, ca_file=settings.ca_file, source=source)
+    if user and rest is None:
+        user = []
+        notes.append("no balances: they cannot be had without REST")
+    if TICKER not in settings.channels:
+        notes.append("no prices: the ticker channel is not among --channels")
+    if not user and set(settings.channels) == {USER}:
+        raise ConfigError("--channels", USER, "; ".join(notes) + "; nothing would be left to stream")
     return Upstream(
         market=[market],
         source=source,

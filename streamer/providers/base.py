@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from streamer.model import Account, Bucket, ProductId
+from streamer.model import Account, Bucket, ProductId, Source
 
 _HOUR_S = 3600.0
 
@@ -41,6 +41,8 @@ class RestSource(Protocol):
     """Answers what the stream does not bring. Every method raises RestError and nothing else."""
 
     counts: CallCounts
+    source: Source
+    """Who answers, as far as is known."""
 
     async def accounts(self) -> list[Account]:
         """Return all wallets of the key's portfolio, one a currency."""

@@ -44,8 +44,10 @@ class AsyncReader:
         look = await self._look(product_ids)
         return {product_id: self._reading(look, look.held.get(product_id)) for product_id in product_ids}
 
-    async def balances(self) -> dict[str, Reading[Balance]]:
-        """Return a reading for each currency of the account; none where no balances are streamed.
+    async def balances(self) -> dict[str, Reading[Balance] | None]:
+        """Return a reading for each currency of the account; empty where no balances were ever streamed.
+
+        None where a currency is listed, but what Redis held of it is gone or damaged.
 
         One round trip, two where currencies have come since the last call.
 
@@ -76,7 +78,7 @@ class AsyncReader:
                     )
             self._currencies = _names(members)
             if self._currencies <= asked:
-                return {currency: found[currency] for currency in sorted(found.keys() & self._currencies)}
+                return {currency: found.get(currency) for currency in sorted(self._currencies)}
 
     async def candles(
         self, product_id: ProductId, granularity: Granularity = Granularity.ONE_HOUR, limit: int | None = None

@@ -112,7 +112,7 @@ class Watch:
             self._unchanged = (truth, time.monotonic())
         settled = time.monotonic() - self._unchanged[1] > SETTLED_S * PATIENCE
         for currency, reading in readings.items():
-            if reading.tier is not Tier.REALTIME:
+            if reading is None or reading.tier is not Tier.REALTIME:
                 self.marked += 1
             elif settled and truth is not None and await asyncio.to_thread(self._truth) == truth:
                 told = {"available": reading.value.available, "hold": reading.value.hold}

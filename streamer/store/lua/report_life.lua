@@ -13,7 +13,7 @@ local now_ms = string.format('%.0f', now)
 local function epoch_of(json)
   local ok, entry = pcall(cjson.decode, json or '')
   local found = ok and type(entry) == 'table' and tonumber(entry.epoch) or 0
-  return found < 1e15 and found or 0  -- as in write_tickers: no clock reading has more than 15 digits
+  return found < 1e15 and found or 0  -- as in write_hashes: no clock reading has more than 15 digits
 end
 
 for _, key in ipairs(KEYS) do

@@ -226,7 +226,7 @@ def message(kind: str, count: int, *, first: int = 0, unreadable: int = 0) -> Me
 
 def read(stream: OrderStream, *messages: Message) -> list[OrderEvent]:
     """Read messages one after another."""
-    return [event for one in messages for event in stream.read(one)]
+    return [event for one in messages for event in stream.read(one, 0.0)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 100, 109, 150])
@@ -278,10 +278,27 @@ def test_a_second_snapshot_starts_from_nothing() -> None:
 
 
 def test_a_message_of_many_events_gives_them_all() -> None:
-    """Events of one message come out in its order; orders may be absent from any."""
+    """Events of one message come out in its order; one without orders is about something else."""
     updates = message("update", 1).events
     bare = msgspec.structs.replace(updates[0], orders=None)
-    assert [len(event.orders) for event in read(OrderStream(), Message(events=[*updates, bare]))] == [1, 0]
+    events = read(OrderStream(), Message(events=[*updates, bare, *message("snapshot", 0).events]))
+    assert [(event.is_snapshot, len(event.orders)) for event in events] == [(False, 1), (True, 0)]
+
+
+def test_a_snapshot_may_leave_its_orders_out() -> None:
+    """The SDK takes a missing list for an empty one: there are no open orders."""
+    bare = msgspec.structs.replace(message("snapshot", 0).events[0], orders=None)
+    assert read(OrderStream(), Message(events=[bare])) == [OrderEvent(True, ())]
+
+
+def test_a_snapshot_that_does_not_end_is_ended_by_what_comes_later() -> None:
+    """Exactly 50 orders and no shorter batch: the next snapshot does not grow on top of it."""
+    stream = OrderStream()
+    assert list(stream.read(message("snapshot", 50), 100.0)) == []
+    later = list(stream.read(message("snapshot", 50, first=100), 110.0))
+    assert [(event.is_snapshot, len(event.orders)) for event in later] == [(True, 50)]
+    ended = list(stream.read(message("update", 1), 120.0))
+    assert [(event.is_snapshot, len(event.orders)) for event in ended] == [(True, 50), (False, 1)]
 
 
 def test_the_samples_make_events() -> None:

@@ -466,6 +466,42 @@ async def test_a_gap_ends_the_connection(signer: Signer) -> None:
         assert rig.states == [FeedState.LIVE, FeedState.BACKOFF, FeedState.LIVE]
 
 
+async def test_a_subscription_that_is_no_longer_listed_ends_the_connection(signer: Signer) -> None:
+    """The exchange has dropped it: from then on orders go by unheard, whatever heartbeats say."""
+    exchange = FakeExchange()
+    async with running(exchange, signer) as rig:
+        connection = await exchange.connection(0)
+        connection.accept("heartbeats", "user")
+        connection.snapshot("a")
+        await until(lambda: rig.feed.state is FeedState.LIVE)
+        connection.accept("heartbeats")
+        assert len(rig.lost) == 1
+        again = await exchange.connection(1)
+        again.accept("heartbeats", "user")
+        again.snapshot("b")
+        await until(lambda: rig.order_ids[-1:] == [["b"]])
+
+
+async def test_the_loss_is_told_before_the_goodbye(signer: Signer) -> None:
+    """A goodbye takes up to a second; told after it, the loss would blind whoever has connected since."""
+    exchange = FakeExchange()
+    async with running(exchange, signer) as rig:
+        connection = await exchange.connection(0)
+        connection.accept("heartbeats", "user")
+        connection.snapshot("a")
+        await until(lambda: rig.feed.state is FeedState.LIVE)
+        lost_by_then: list[int] = []
+
+        async def close() -> None:
+            lost_by_then.append(len(rig.lost))
+            connection.update("too late")
+
+        connection.close = close  # type: ignore[method-assign]
+    assert lost_by_then == [1]
+    assert len(rig.lost) == 1
+    assert rig.order_ids == [["a"]]
+
+
 async def test_a_gap_among_heartbeats_is_a_gap(signer: Signer) -> None:
     """The exchange counts over all channels: what is missing may have been an order."""
     exchange = FakeExchange()

@@ -35,7 +35,7 @@ class FakeRest:
     """Answers with the wallets, or with an error while there are any."""
 
     def __init__(self) -> None:
-        self.counts = CallCounts()
+        self.counts, self.source = CallCounts(), Source.COINBASE
         self.wallets = {"USD": Decimal(1000), "BTC": Decimal(2)}
         self.errors: list[RestError] = []
         self.asked_at: list[float] = []

@@ -26,7 +26,7 @@ class FakeRest:
     """Answers with what is queued for a product, else with a candle for each bucket."""
 
     def __init__(self) -> None:
-        self.counts = CallCounts()
+        self.counts, self.source = CallCounts(), Source.COINBASE
         self.asked: list[tuple[float, ProductId, int, int]] = []
         self.answers: dict[ProductId, list[Exception]] = {}
 

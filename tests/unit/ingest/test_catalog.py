@@ -89,3 +89,20 @@ def test_words_of_the_exchange(status: str, trades: bool) -> None:
 def test_what_nobody_has_spoken_of_is_not_offline() -> None:
     """Nothing is known against it."""
     assert Catalog().offline([BTC, BTC_USDC]) == {}
+
+
+def test_rest_corrects_itself_where_the_channel_is_silent() -> None:
+    """The status channel speaks of what is wanted; of the rest the newest answer of REST is the newest there is."""
+    catalog = Catalog()
+    catalog.learn([fact("BTC-USD", status="online")])
+    catalog.learn([fact("BTC-USD", status="delisted")])
+    assert catalog.facts["BTC-USD"]["status"] == "delisted"
+    assert catalog.offline([BTC]) == {BTC: "delisted"}
+
+
+def test_an_alias_follows_its_product_whatever_rest_said_of_it() -> None:
+    """BTC-USDC trades in the book of BTC-USD: when that goes offline, so has it."""
+    catalog = Catalog()
+    catalog.learn([fact("BTC-USD"), fact("BTC-USDC", alias="BTC-USD")])
+    catalog.tell([ProductFields("BTC-USD", "offline")])
+    assert catalog.offline([BTC_USDC, ETH]) == {BTC_USDC: "offline"}

@@ -160,3 +160,16 @@ def test_time_does_not_go_back_between_two_clocks() -> None:
         made.apply(order(f"o{n}"), time=stamp, received_s=50.0 + n, now=50.0 + n)
         (pending,) = (p for p in made.drain(10) if p.currency == "USD")
         assert pending.time == shown
+
+
+def test_a_new_tenure_knows_nothing_of_the_last() -> None:
+    """Meanwhile another owner has written: nothing of ours goes over that before REST has told again."""
+    made, _ = settled(account("USD", "1000"))
+    made.apply(order("a"), time="t100", received_s=100.0, now=100.0)
+    made.forget()
+    made.rewrite(None, 101.0)
+    assert (made.drain(10), made.dirty, list(made.currencies)) == ([], 0, [])
+    made.apply(SNAPSHOT, time="t102", received_s=102.0, now=102.0)
+    assert made.drain(10) == []
+    made.answer([account("USD", "7")], asked_at=103.0, now=103.0, time="t103", now_s=103.0)
+    assert amounts(made.drain(10)) == {"USD": (Decimal(7), Decimal(0))}

@@ -47,9 +47,9 @@ def hosts(there: Upstream) -> tuple[list[str], list[str], str | None]:
     ("given", "market", "user", "rest"),
     [
         ({}, [WS_URL], [WS_USER_URL, WS_URL], REST_URL),
-        ({"ws_url": OWN}, [OWN], [OWN], None),
+        ({"ws_url": OWN}, [OWN], [], None),
         ({"ws_url": OWN, "rest_url": OWN_REST}, [OWN], [OWN], OWN_REST),
-        ({"ws_url": OWN, "ws_user_url": OWN_USER}, [OWN], [OWN_USER, OWN], None),
+        ({"ws_url": OWN, "ws_user_url": OWN_USER}, [OWN], [], None),
         ({"ws_url": OWN, "ws_user_url": OWN_USER, "rest_url": OWN_REST}, [OWN], [OWN_USER, OWN], OWN_REST),
         ({"ws_user_url": OWN_USER}, [WS_URL], [OWN_USER], REST_URL),
         ({"rest_url": OWN_REST}, [WS_URL], [WS_USER_URL, WS_URL], OWN_REST),
@@ -108,3 +108,22 @@ def test_one_clock_for_all(tmp_path: Path) -> None:
     assert isinstance(there.rest, CoinbaseRest)
     assert there.rest._clock is there.clock
     assert there.rest._signer is there.signer
+
+
+def test_a_host_that_is_named_counts_as_named(tmp_path: Path) -> None:
+    """Also where it is the default: `--rest-url` of Coinbase beside a market URL of one's own is a choice."""
+    there = of(tmp_path, ws_url=OWN, rest_url=REST_URL, ws_user_url=WS_USER_URL)
+    assert hosts(there) == ([OWN], [WS_USER_URL, OWN], REST_URL)
+
+
+def test_balances_need_rest(tmp_path: Path) -> None:
+    """Where it cannot be asked, a note says that there are none: half a truth is not streamed."""
+    notes = of(tmp_path, ws_url=OWN).notes
+    assert any("no REST" in note for note in notes)
+    assert any("no balances" in note for note in notes)
+
+
+def test_nothing_to_stream_is_told_at_the_start(tmp_path: Path) -> None:
+    """The user channel alone, without a key: a process that runs on for nothing would look well."""
+    with pytest.raises(ConfigError, match="COINBASE_KEY_FILE"):
+        of(tmp_path, key=False, channels="user")
