@@ -104,7 +104,8 @@ class Game:
 
     async def run(self) -> dict[str, Any]:
         """Play to the end and return the figures."""
-        await until(self._all_confirmed, _START_S, "the first balances")
+        await until(self._rig.control.is_known, _START_S, "the first balances")
+        await until(self._all_confirmed, _START_S, "balances that are confirmed")
         await self._rig.control.must({"clock_offset_s": -self._behind_s})
         self._began = time.monotonic()
         tasks: list[asyncio.Task[None]] = [

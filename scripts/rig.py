@@ -19,9 +19,11 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streamer.ingest.ledger import LAG_S
 from streamer.store.embedded import EmbeddedRedis
 
 BIN = Path(sys.executable).parent
@@ -66,6 +68,12 @@ class Control:
             if "user" in connection["subscriptions"]:
                 return int(connection["connection"])
         return None
+
+    async def is_known(self) -> bool:
+        """Whether REST has told the balances twice, and not just now: before, any update casts doubt."""
+        asked = [r for r in (await self.must({"query": "rest"}))["recent"] if r["route"] == "GET /accounts"]
+        last = datetime.fromisoformat(asked[-1]["time"]).timestamp() if asked else 0.0
+        return len(asked) >= 2 and time.time() - last > LAG_S + 0.5
 
     def close(self) -> None:
         """Hang up."""

@@ -130,7 +130,8 @@ async def measure(transport: str, arguments: argparse.Namespace, table: Table) -
         client = redis_asyncio.Redis.from_url(running.redis_url)
         balances = Balances()
         async with balances.listening(client):
-            await until(lambda: settled(client), 40, "the first balances")
+            await until(running.control.is_known, 40, "the first balances")
+            await until(lambda: settled(client), 40, "balances that are confirmed")
             trader = Trader(running, balances)
             await trader.start()
             for _ in range(20):

@@ -120,11 +120,10 @@ def _key_refused(status: Status) -> str | None:
     portfolio, mend = status.get("portfolio"), "check COINBASE_API_KEY and COINBASE_API_SECRET; prices go on"
     if off := _clock_off(status):  # which is reason enough to refuse a good key
         mend = f"{off}: set it (NTP), then {mend}"
-    said = [feed["why"] for feed in status["feeds"] if feed["state"] == "unauthenticated"]
     if portfolio is not None and portfolio["unauthorized"]:
         return f"no true balances: the exchange refuses the API key ({portfolio['why']}): {mend}"
-    if said:
-        return f"no true balances: {said[0]}: {mend}"
+    if any(feed["state"] == "unauthenticated" for feed in status["feeds"]):
+        return f"no true balances: the exchange refuses our tokens: {mend}"
     return None
 
 

@@ -333,7 +333,8 @@ class Ledger:
 
     def _conclude(self, wallet: _Wallet, answer: _Answer) -> None:
         wallet.conclude(answer)
-        wallet.is_known |= not wallet.suspect and answer.asked_at >= self._seen_at + self._lag_s
+        known_from = max(wallet.settled_at, self._seen_at + self._lag_s)
+        wallet.is_known |= not wallet.suspect and answer.asked_at >= known_from
         self._ask_again_unless(wallet.confirmed)
 
     def _ask_again_unless(self, confirmed: bool) -> None:

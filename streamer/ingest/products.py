@@ -115,7 +115,9 @@ class ProductsKeeper:
 
 
 def _check(products: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what could not be written later: JSON knows numbers and depths that our encoder does not."""
+    """Refuse what could not be written later, and nothing at all: JSON knows what our encoder does not."""
+    if not products:
+        raise RestUnavailable("products", "an answer without any product")
     try:
         orjson.dumps(products)
     except TypeError as exc:

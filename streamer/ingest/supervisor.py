@@ -35,7 +35,7 @@ SHARD = "default"
 """All products are one shard so far: one owner, any number of standbys."""
 _SOONEST_BEAT_S = 0.1
 _REMIND_EVERY_S = 30.0
-_FAREWELL_S = 1.0
+_FAREWELL_S = 0.7
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ ORDERS = 150
 
 def test_random_orders_end_with_the_balances_of_the_exchange(tmp_path: Path) -> None:
     """Whatever happens to orders and wire, what is confirmed is true, and in the end everything is."""
-    options = ("--orders", str(ORDERS), "--seed", "7", "--calm-s", "0", "--rate", "14", "--json")
+    options = ("--orders", str(ORDERS), "--seed", "7", "--calm-s", "0", "--rate", "20", "--json")
     bound = ("--bound-ms", str(500 * PATIENCE), "--keep", str(tmp_path / "rig"))
     run = subprocess.run(
         [sys.executable, str(SCRIPT), *options, *bound],

@@ -128,12 +128,11 @@ async def test_a_range_too_long_is_refused_with_400(tmp_path: Path) -> None:
         assert caught.value.status == 400
 
 
-async def test_pages_that_do_not_get_on_are_no_answer(tmp_path: Path) -> None:
-    """The same page for ever, though there is more: half an answer would make the other half nothing."""
+async def test_paging_stops_at_a_cursor_that_repeats(tmp_path: Path) -> None:
+    """The same page for ever, though there is more: what is there is told, and nothing is asked again and again."""
     async with exchange(tmp_path, wallets=300) as (server, source):
         tell(server, fault="rest_repeat_cursor")
-        with pytest.raises(RestUnavailable, match="pages"):
-            await source.accounts()
+        assert len(await source.accounts()) == 250
         assert tell(server, query="rest")["total"] <= 3
         tell(server, heal=True)
         assert len(await source.accounts()) == 305
@@ -325,12 +324,11 @@ async def test_pages_are_asked_for_on_one_connection_with_a_token_each(key: Path
 
 
 @pytest.mark.parametrize("cursor", ["", "same"])
-async def test_more_that_cannot_be_asked_for_is_no_answer(key: Path, cursor: str) -> None:
+async def test_more_that_cannot_be_asked_for_is_not_asked_for(key: Path, cursor: str) -> None:
     """There is more, says the exchange, and gives no way to it."""
     answer = reply(200, listed(wallet("BTC", "1"), has_next=True, cursor=cursor))
     async with listening(says(answer)) as server:
-        with pytest.raises(RestUnavailable, match="pages"):
-            await client(server, key).accounts()
+        assert [account.currency for account in await client(server, key).accounts()] == ["BTC"]
         assert len(server.heads) <= 2
 
 

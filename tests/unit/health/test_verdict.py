@@ -132,7 +132,7 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, list[str]]] = [
         "user feed not authenticated",
         status(feeds=[feed(), feed("user", state="unauthenticated", why="bad key")]),
         "degraded",
-        ["no true balances: bad key: check COINBASE_API_KEY"],
+        ["no true balances: the exchange refuses our tokens: check COINBASE_API_KEY"],
     ),
     (
         "one feed of two stopped",
@@ -256,7 +256,7 @@ SIDES: list[tuple[str, dict[str, Any], list[list[str]]]] = [
     (
         "the feed refuses it",
         {"feeds": [feed(), REFUSED], "portfolio": portfolio()},
-        [["refuses our tokens", "authentication failure"]],
+        [["refuses our tokens", "prices go on"]],
     ),
     (
         "both do, and balances are in doubt",

@@ -532,6 +532,21 @@ def test_the_first_answer_of_a_quiet_account_proves_nothing_about_orders() -> No
     assert ledger.counts.differences == 0
 
 
+def test_a_state_that_no_update_told_of_is_not_counted_at_the_beginning() -> None:
+    """An order and its cancel, swapped, around the second answer: it settles nothing, so the third is no news."""
+    ledger = Ledger()
+    list_open(ledger, 0.0)
+    ask_and_believe(ledger, 3.0, accounts())
+    ask(ledger, 8.0, accounts(USD="9154.96+845.04"))  # while it was open
+    tell(ledger, 8.1, replace(BUY, status="CANCELLED", hold=D(0)), BUY)
+    believe(ledger)
+    assert is_derived(ledger, "USD")
+    ask_and_believe(ledger, 13.0, accounts())
+    assert holds(ledger, USD="10000")
+    assert is_confirmed(ledger)
+    assert ledger.counts.differences == 0
+
+
 def test_a_snapshot_of_orders_that_make_no_sense_is_not_quiet() -> None:
     """There are orders, whatever they are."""
     ledger = Ledger()
