@@ -108,7 +108,7 @@ class TickerOutlet(Outlet[Pending]):
     """Tickers and their shadows."""
 
     def __init__(self, store: Store, keys: Keys, book: TickerBook) -> None:
-        super().__init__(book, Script(store, "write_hashes"), batch=500)
+        super().__init__(book, Script(store, "fence", "write_hashes"), batch=500)
         self._keys = keys
         self._pairs: dict[ProductId, tuple[str, str]] = {}
 
@@ -138,7 +138,7 @@ class BalanceOutlet(Outlet[PendingBalance]):
     """Balances, their shadows, and the set that lists their currencies."""
 
     def __init__(self, store: Store, keys: Keys, book: Portfolio) -> None:
-        super().__init__(book, Script(store, "write_hashes"), batch=500)
+        super().__init__(book, Script(store, "fence", "write_hashes"), batch=500)
         self._keys, self._portfolio = keys, book
 
     def _keys_of(self, batch: Sequence[PendingBalance]) -> list[str]:
@@ -175,7 +175,7 @@ class CandleOutlet(Outlet[PendingCandles]):
 
     def __init__(self, store: Store, keys: Keys, book: CandleBook) -> None:
         # A whole product is 350 buckets, 1 ms of Redis and some 25 kB: a call must not hold it up for others.
-        super().__init__(book, Script(store, "write_candles"), batch=8)
+        super().__init__(book, Script(store, "fence", "write_candles"), batch=8)
         self._keys, self._candles = keys, book
 
     def _keys_of(self, batch: Sequence[PendingCandles]) -> list[str]:

@@ -82,11 +82,16 @@ class Store:
 
 
 class Script:
-    """A Lua script of `store/lua`, called by its digest and sent again where Redis does not know it."""
+    """Lua of `store/lua`, called by its digest and sent again where Redis does not know it.
 
-    def __init__(self, store: Store, name: str) -> None:
+    Args:
+        names: Files that make up the script, in order.
+    """
+
+    def __init__(self, store: Store, *names: str) -> None:
         self._store = store
-        self._source = files("streamer.store").joinpath("lua", f"{name}.lua").read_text("utf-8")
+        folder = files("streamer.store").joinpath("lua")
+        self._source = "".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
         self._digest: str | None = None
 
     async def __call__(self, keys: list[str], args: list[str | int | bytes]) -> Any:

@@ -54,7 +54,7 @@ class Writer:
     """A book and the script, without the sink."""
 
     def __init__(self, store: Store) -> None:
-        self._script = Script(store, "write_candles")
+        self._script = Script(store, "fence", "write_candles")
         self.book = CandleBook()
 
     async def write(self, batch: list[PendingCandles], *, epoch: int = 7) -> Reply:

@@ -6,32 +6,13 @@
 -- Reply now_ms, written, older (refused: we hold something newer), fenced (refused: a newer owner wrote),
 --       the highest epoch found, then the indices of the incomplete, from 1: what is to be changed is not there,
 --       not ours or not whole, so that the sink must write the whole
+-- `fence.lua` goes before this.
 -- The hash of buckets holds nothing but buckets, so its meta hash is the fence for both.
 
 local epoch, ttl_ms = tonumber(ARGV[1]), ARGV[2]
 local records = cmsgpack.unpack(ARGV[3])
 local clock = redis.call('TIME')
 local now_ms = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
-
--- As in write_hashes: RFC 3339 in UTC with 0 to 9 decimals, compared as numbers.
-local function instant(text)
-  local date, fraction = string.match(text, '^([%d%-]+T[%d:]+)%.?(%d*)Z$')
-  if not date then return 0, 0 end
-  return tonumber((string.gsub(date, '%D', ''))), tonumber((fraction .. '000000000'):sub(1, 9))
-end
-
-local function is_older(time, than)
-  local s, ns = instant(time)
-  local than_s, than_ns = instant(than)
-  return s < than_s or (s == than_s and ns < than_ns)
-end
-
--- As in write_hashes: what has more than 15 digits is no epoch.
-local function stored(key)
-  local held = redis.pcall('HMGET', key, 'epoch', 'feed', 'connection', 'sequence', 'time')
-  if held.err or not held[1] or not string.match(held[1], '^%d+$') or #held[1] > 15 then return nil end
-  return held
-end
 
 -- A backfill adds buckets to what the same message of the stream has brought: an equal sequence is not older.
 local function is_outdone(held, meta)

@@ -4,6 +4,7 @@
 --       the field of a record that goes into the set ('' = there is no set)
 -- Reply now_ms, written, older (refused: we hold something newer), fenced (refused: a newer owner wrote),
 --       the highest epoch found
+-- `fence.lua` goes before this.
 -- Everything of an update happens in here: a write left outside would slip past the fence.
 
 local epoch = tonumber(ARGV[1])
@@ -11,26 +12,6 @@ local ttl_ms, stale_ttl_ms, channel = ARGV[2], ARGV[3], ARGV[4]
 local records = cmsgpack.unpack(ARGV[5])
 local clock = redis.call('TIME')
 local now_ms = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
-
--- RFC 3339 in UTC with 0 to 9 decimals. Compared as numbers: Lua compares strings by locale.
-local function instant(text)
-  local date, fraction = string.match(text, '^([%d%-]+T[%d:]+)%.?(%d*)Z$')
-  if not date then return 0, 0 end
-  return tonumber((string.gsub(date, '%D', ''))), tonumber((fraction .. '000000000'):sub(1, 9))
-end
-
-local function is_older(time, than)
-  local s, ns = instant(time)
-  local than_s, than_ns = instant(than)
-  return s < than_s or (s == than_s and ns < than_ns)
-end
-
--- Epochs are clock readings in ms: what has more than 15 digits is none, and doubles could not tell it apart.
-local function stored(key)
-  local held = redis.pcall('HMGET', key, 'epoch', 'feed', 'connection', 'sequence', 'time')
-  if held.err or not held[1] or not string.match(held[1], '^%d+$') or #held[1] > 15 then return nil end
-  return held
-end
 
 local set, member = KEYS[2 * #records + 1], ARGV[6]
 if set then
