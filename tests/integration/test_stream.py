@@ -347,7 +347,7 @@ def test_it_brings_its_own_redis_and_exchange(folder: Path) -> None:
             return all((r["source"], r["tier"]) == ("simulator", "realtime") for r in read.values())
 
         wait_until(got, START_S)
-        # Prices come first: the balances' second answer, which ends the doubt of a start, follows within a second or so.
+        # Prices come first: the second answer about balances, which ends the doubt of a start, follows soon.
         wait_until(lambda: run("stream-status", folder=folder, env=env).returncode == 0, START_S)
         assert "SIMULATED PRICES" in stream.log
         state = read_state(str(folder / "state"))
