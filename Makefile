@@ -10,7 +10,7 @@ help:            ## this list
 setup: $(STAMP)  ## make .venv with the pinned dependencies
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,embedded,dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast,embedded,pandas,dev,bench]'
 	touch $@
 
 run: setup       ## stream prices: live Coinbase, or the simulator where it cannot be reached

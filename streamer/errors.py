@@ -1,12 +1,18 @@
 """One error tree. Callers catch `StreamerError` or a branch of it; facts are attributes, the message is a sentence.
 
 StreamerError
-├── ConfigError            a setting, argument or id that breaks a rule; nothing was started
-│   └── InvalidProductId   also a ValueError
+├── ConfigError            a setting, argument or id that breaks a rule; nothing was started; also a ValueError
+│   └── InvalidProductId
+├── Unavailable            no tier has anything that may be served
+├── UnknownProduct         the exchange has no such product; also a LookupError
 ├── FeedError              between us and the exchange
 │   ├── ConnectFailed      the network did not carry us there
 │   ├── ConnectRefused     the exchange answered and said no
 │   └── MalformedFrame     a frame that is not what the protocol allows
+├── RestError              a REST call brought no usable answer
+│   ├── CallNotMade        it was not sent: CircuitOpen, or QueueTimeout
+│   ├── RestUnavailable    no answer, or one of the 5xx kind or without sense
+│   └── RestRefused        4xx: RestUnauthorized, RestRateLimited, or another
 └── StoreError             between us and Redis
     ├── StoreUnavailable   no answer within the deadline, or an answer that means "not now"
     └── EmbeddedRedisError the child redis-server cannot be started or found
@@ -14,12 +20,14 @@ StreamerError
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 
 class StreamerError(Exception):
     """Base of every error this package raises on purpose."""
 
 
-class ConfigError(StreamerError):
+class ConfigError(StreamerError, ValueError):
     """A value given by the user breaks a rule. Names the setting, the value and the rule.
 
     Commands print it as one line and exit with status 2.
@@ -30,7 +38,7 @@ class ConfigError(StreamerError):
         self.name, self.value, self.rule = name, value, rule
 
 
-class InvalidProductId(ConfigError, ValueError):
+class InvalidProductId(ConfigError):
     """A product id that no Redis key may be built from."""
 
     def __init__(self, value: object) -> None:
@@ -40,6 +48,33 @@ class InvalidProductId(ConfigError, ValueError):
             shown,
             "expected base-quote such as BTC-USD: capitals, digits, '.' and '-', at most 32",
         )
+
+
+class Unavailable(StreamerError):
+    """No tier has anything that may be served within the time and the ages that were asked for.
+
+    Attributes:
+        what: What was asked for, such as "ticker BTC-USD".
+        tiers: What each tier said, in the order they were asked.
+    """
+
+    def __init__(self, what: str, tiers: Mapping[str, str]) -> None:
+        said = "; ".join(f"{tier}: {why}" for tier, why in tiers.items())
+        super().__init__(f"{what} is unavailable ({said})")
+        self.what, self.tiers = what, dict(tiers)
+
+
+class UnknownProduct(StreamerError, LookupError):
+    """The exchange has no product of this id. Remembered for a minute, so that it is not asked again.
+
+    Attributes:
+        nearest: Ids that look like it, the likeliest first.
+    """
+
+    def __init__(self, product_id: str, nearest: Sequence[str] = ()) -> None:
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        super().__init__(f"the exchange has no product {product_id}{hint}")
+        self.product_id, self.nearest = product_id, tuple(nearest)
 
 
 class FeedError(StreamerError):
@@ -86,6 +121,18 @@ class RestError(StreamerError):
     ) -> None:
         super().__init__(f"REST {route}: {why}")
         self.route, self.why, self.status, self.retry_after_s = route, why, status, retry_after_s
+
+
+class CallNotMade(RestError):
+    """The call was not sent. `retry_after_s` says when trying again makes sense, where that is known."""
+
+
+class CircuitOpen(CallNotMade):
+    """So many calls have failed that none is made for a while."""
+
+
+class QueueTimeout(CallNotMade):
+    """No call was free within the time that the caller could wait."""
 
 
 class RestUnavailable(RestError):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Final, Generic, NewType, TypeVar
+from enum import IntEnum, StrEnum
+from typing import Any, Final, Generic, NewType, TypeVar
 
 import msgspec
 
-from streamer.errors import ConfigError, InvalidProductId
+from streamer.errors import ConfigError, InvalidProductId, StreamerError
 
 ProductId = NewType("ProductId", str)
 """Exchange form, base then quote: "BTC-USD". Only `parse_product_id` makes one from outside text."""
@@ -147,6 +148,11 @@ class Granularity(StrEnum):
         """The length in seconds."""
         return _GRANULARITY_S[self]
 
+    @property
+    def is_made_of_streamed(self) -> bool:
+        """Whether the streamed five-minute candles can be put together to it."""
+        return self.seconds % CANDLE_S == 0
+
 
 _GRANULARITY_S: Final = {
     Granularity.ONE_MINUTE: 60,
@@ -250,8 +256,30 @@ class Balance:
     time: datetime
     account_uuid: str | None = None
 
+    @classmethod
+    def confirmed(cls, account: Account, time: datetime) -> Balance:
+        """Return what REST has told of a wallet at `time`."""
+        return cls(
+            currency=account.currency,
+            available=account.available,
+            hold=account.hold,
+            total=account.available + account.hold,
+            basis=Basis.CONFIRMED,
+            time=time,
+            account_uuid=account.uuid or None,
+        )
+
 
 T_co = TypeVar("T_co", covariant=True)
+
+
+class Priority(IntEnum):
+    """How urgent a REST call is; the lowest number goes first. Waiting makes any call more urgent."""
+
+    TRADING = 0
+    BOT_EVALUATION = 1
+    MARKET_DATA = 2
+    BACKGROUND = 3
 
 
 class Tier(StrEnum):
@@ -284,3 +312,127 @@ class Reading(Generic[T_co]):
     as_of: datetime
     source: str
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product and its rules, as REST describes it.
+
+    Attributes:
+        status: The exchange's word: "online", "offline", "delisted", ...
+        alias_of: Canonical product whose book this id shares, else None.
+        facts: Everything the exchange says of it, under its own names.
+    """
+
+    product_id: ProductId
+    status: str
+    base: str
+    quote: str
+    price: Decimal | None
+    price_increment: Decimal | None
+    base_increment: Decimal | None
+    quote_increment: Decimal | None
+    base_min_size: Decimal | None
+    alias_of: ProductId | None
+    facts: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SpotPosition:
+    """What a portfolio holds of one asset, in the terms of REST's `spot_positions`.
+
+    Attributes:
+        total_balance_fiat: Its worth in the currency of the breakdown; None where no price is known.
+        allocation: Its share of the portfolio, 0 to 1; None where that cannot be told.
+    """
+
+    asset: str
+    account_uuid: str | None
+    total_balance_crypto: Decimal
+    available_to_trade_crypto: Decimal
+    total_balance_fiat: Decimal | None
+    available_to_trade_fiat: Decimal | None
+    allocation: Decimal | None
+    is_cash: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioBreakdown:
+    """What a portfolio is worth and made of.
+
+    Attributes:
+        currency: What worth is told in.
+        total_balance: The worth of all positions; None where one of them has no known price.
+        unpriced: Assets held without a known price.
+    """
+
+    uuid: str
+    currency: str
+    total_balance: Decimal | None
+    total_cash_equivalent_balance: Decimal | None
+    total_crypto_balance: Decimal | None
+    spot_positions: tuple[SpotPosition, ...]
+    unpriced: tuple[str, ...] = ()
+
+
+K = TypeVar("K")
+
+
+class Answers(dict[K, Reading[T_co]], Generic[K, T_co]):
+    """Readings by what was asked for. What cannot be served is not among them: asking for it raises why not.
+
+    Attributes:
+        missing: What could not be served, and the error that says why.
+    """
+
+    def __init__(self, readings: Mapping[K, Reading[T_co]], missing: Mapping[K, StreamerError]) -> None:
+        super().__init__(readings)
+        self.missing = dict(missing)
+
+    def __missing__(self, key: K) -> Reading[T_co]:
+        if key in self.missing:
+            raise self.missing[key]
+        raise KeyError(key)
+
+
+@dataclass(frozen=True, slots=True)
+class TierSays:
+    """What one tier has of a value.
+
+    Attributes:
+        where: The Redis key it is in, or "REST".
+        reading: What it has, None where it has nothing.
+        why_not: Why that is not served, None where it is.
+    """
+
+    where: str
+    reading: Reading[Any] | None
+    why_not: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a reader serves what it serves.
+
+    Attributes:
+        tiers: In the order they are trusted.
+        served: What is served without asking REST; None where REST would be asked.
+    """
+
+    what: str
+    tiers: tuple[TierSays, ...]
+    served: Reading[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a fleet of bots needs, read at one moment.
+
+    Attributes:
+        accounts: None where the account was not asked for, or cannot be served; `accounts_error` says why.
+    """
+
+    tickers: Answers[ProductId, Ticker]
+    candles: Answers[ProductId, tuple[Candle, ...]]
+    accounts: Reading[tuple[Account, ...]] | None
+    accounts_error: StreamerError | None = None

@@ -16,6 +16,7 @@ from streamer.coinbase.session import SessionRules
 from streamer.coinbase.transport import check_ws_url
 from streamer.errors import ConfigError
 from streamer.model import ProductId, parse_product_id
+from streamer.store.address import check_redis_url, find_redis_url
 
 WS_URL = "wss://advanced-trade-ws.coinbase.com"
 WS_USER_URL = "wss://advanced-trade-ws-user.coinbase.com"
@@ -54,6 +55,20 @@ class Settings(BaseSettings):
     key_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9:_.-]*$", description="put before every Redis key")
     # The holder renews it once a second and stops by itself at 80 %: below 2.5 s one late beat would end it.
     lease_s: float = Field(default=3.0, ge=2.5, le=60, description="s after which another ingester takes over")
+    market_calls_per_minute: int = Field(
+        default=10, ge=1, description="REST calls a minute for market data, all hosts"
+    )
+    public_calls_per_s: int = Field(
+        default=10, ge=1, description="public REST calls a second: Coinbase's limit by address"
+    )
+    private_calls_per_s: int = Field(
+        default=30, ge=1, description="private REST calls a second: Coinbase's by user"
+    )
+    demand: bool = Field(default=True, description="stream what is read and not streamed yet")
+    demand_cap: int = Field(default=200, ge=0, le=10_000, description="most products that reads may have streamed")
+    demand_idle_s: float = Field(
+        default=3600.0, ge=60, description="s unread: what reads have asked for is dropped"
+    )
     log_level: str = Field(default="info", pattern=r"(?i)^(debug|info|warning|error)$", description="log level")
     api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("COINBASE_API_KEY", "api_key"), description="key name"
@@ -152,6 +167,19 @@ def _origin(name: str, given: dict[str, Any]) -> str:
     if name in given:
         return "--" + name.replace("_", "-")
     return name if name.isupper() else f"STREAMER_{name.upper()}"
+
+
+def redis_url(explicit: str | None = None) -> str:
+    """Return where Redis is: `explicit`, REDIS_URL, or the embedded one of a running start-stream.
+
+    Raises:
+        ConfigError: It is nowhere to be found, or the URL is none; says what to do.
+    """
+    url = find_redis_url(os.environ, explicit)
+    if url is None:
+        raise ConfigError("REDIS_URL", None, "no Redis found: start one with start-stream, or say where it is")
+    check_redis_url(url)
+    return url
 
 
 def owner_name() -> str:

@@ -12,15 +12,18 @@ import structlog
 from streamer.coinbase.clock import ExchangeClock
 from streamer.coinbase.intake import Frame
 from streamer.coinbase.orders import OrderEvent
-from streamer.errors import RestError, RestUnauthorized, RestUnavailable
+from streamer.errors import CallNotMade, RestError, RestUnauthorized, RestUnavailable
 from streamer.ingest.ledger import Ledger
 from streamer.ingest.portfolio import Portfolio
 from streamer.ingest.refresh import RefreshPlan, RefreshRules
-from streamer.model import Stamp
-from streamer.providers.base import RestSource
+from streamer.model import Priority, Stamp
+from streamer.providers.base import Call, RestSource
 from streamer.store.records import parse_time
 
 log = structlog.get_logger(__name__)
+
+_PATIENCE_S = 30.0
+"""After so long the question is put anew: an answer may speak of any moment since it was asked for."""
 
 
 class AccountsKeeper:
@@ -86,9 +89,13 @@ class AccountsKeeper:
         plan.asked(asked_at)
         self._ledger.asking()
         try:
-            accounts = await self._rest.accounts()
+            accounts = await self._rest.accounts(Call(Priority.BOT_EVALUATION, asked_at + _PATIENCE_S, "ingest"))
             if not accounts and self._ledger.currencies:
                 raise RestUnavailable("accounts", "an answer without any account")
+        except CallNotMade as exc:
+            self._unavailable(exc)
+            plan.put_off(time.monotonic(), retry_after_s=exc.retry_after_s)
+            return
         except RestError as exc:
             self._failed(exc)
             plan.failed(time.monotonic(), retry_after_s=exc.retry_after_s)
@@ -122,10 +129,14 @@ class AccountsKeeper:
             # Good keys see one now and then (coinbase-advanced-py issues 19 and 132): the next one counts.
             self._refused = True
             return
+        self._unavailable(exc)
+        self.why, self.unauthorized = exc.why, isinstance(exc, RestUnauthorized)
+
+    def _unavailable(self, exc: RestError) -> None:
+        """Say so, once; what was wrong before stays wrong where nothing was asked."""
         if self.why is None:
             log.warning("accounts.unavailable", why=exc.why)
-        self.why = exc.why
-        self.unauthorized = isinstance(exc, RestUnauthorized)
+            self.why = exc.why
 
     def _stamped(self, frame: Frame) -> str:
         """Return when the exchange sent a frame; where it does not say so soundly, what time it is there now."""

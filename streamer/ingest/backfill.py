@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection
 import structlog
 
 from streamer.coinbase.clock import ExchangeClock
-from streamer.errors import RestError
+from streamer.errors import CallNotMade, RestError
 from streamer.ingest.candles import KEEP, CandleBook
-from streamer.model import CANDLE_S, ProductId
-from streamer.providers.base import RestSource
+from streamer.model import CANDLE_S, Granularity, Priority, ProductId
+from streamer.providers.base import Call, RestSource
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +23,7 @@ SPANS = (KEEP - 1, 299)
 _LOOK_EVERY_S = 1.0
 _RETRY_S = 60.0
 _SLOWEST_S = 1800.0
+_CALL = Call(Priority.BACKGROUND, caller="ingest")
 
 
 class Backfiller:
@@ -76,7 +77,10 @@ class Backfiller:
         to_s = int(self._clock.now(time.time()))
         from_s = (to_s // CANDLE_S - self._spans[0] + 1) * CANDLE_S
         try:
-            buckets = await self._rest.candles(product_id, from_s, to_s)
+            buckets = await self._rest.candles(product_id, Granularity.FIVE_MINUTE, from_s, to_s, _CALL)
+        except CallNotMade as exc:  # no fault of this product: its turn comes again as soon as any call is made
+            self._failed[product_id] = exc.why
+            return min(_RETRY_S if exc.retry_after_s is None else exc.retry_after_s, _SLOWEST_S)
         except RestError as exc:
             if exc.status == 400 and len(self._spans) > 1:
                 self._spans.pop(0)
@@ -88,5 +92,6 @@ class Backfiller:
             return min(exc.retry_after_s or 0.0, _SLOWEST_S)
         self._failed.pop(product_id, None)
         self._not_before.pop(product_id, None)
-        self._book.backfilled(product_id, buckets, from_s, to_s)
+        if product_id in self._wanted():  # a call may wait long, and what is gone must not come back
+            self._book.backfilled(product_id, buckets, from_s, to_s)
         return 0.0

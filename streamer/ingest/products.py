@@ -12,18 +12,20 @@ import orjson
 import structlog
 
 from streamer.coinbase.messages import ProductFields
-from streamer.errors import RestError, RestUnavailable, StoreUnavailable
+from streamer.errors import CallNotMade, RestError, RestUnavailable, StoreUnavailable
 from streamer.ingest.catalog import Catalog
 from streamer.ingest.refresh import RefreshPlan, RefreshRules
-from streamer.providers.base import RestSource
+from streamer.model import Priority
+from streamer.providers.base import Call, RestSource
 from streamer.store.connect import Store
-from streamer.store.keys import PRODUCTS_STALE_TTL_S, PRODUCTS_TTL_S, Keys
+from streamer.store.keys import Keys
 
 log = structlog.get_logger(__name__)
 
 RULES = RefreshRules(spacing_s=60, period_s=24 * 3600, first_s=0, slowest_s=1800)
-_RENEW_EVERY_S = PRODUCTS_TTL_S / 3
+_RENEW_EVERY_S = Keys().products_copy.ttl_s / 3
 _RETRY_S = 5.0
+_CALL = Call(Priority.BACKGROUND, caller="ingest")
 
 
 class ProductsKeeper:
@@ -65,30 +67,37 @@ class ProductsKeeper:
         self._wake.set()
 
     async def run(self) -> None:
-        """Ask once a day and keep Redis supplied, until cancelled."""
-        assert self._rest is not None
+        """Ask once a day and keep Redis supplied, until cancelled; a call that waits holds up no write."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_asking(), name="products-ask")
+            tasks.create_task(self._keep_writing(), name="products-write")
+
+    async def _keep_asking(self) -> None:
         plan = RefreshPlan(RULES, time.monotonic())
         while True:
-            now = time.monotonic()
-            if now >= plan.due_at:
-                await self._ask(plan)
-                continue
+            await asyncio.sleep(max(0.0, plan.due_at - time.monotonic()))
+            await self._ask(plan)
+
+    async def _keep_writing(self) -> None:
+        while True:
             self._wake.clear()
             retry_s = _RENEW_EVERY_S if await self._write() else _RETRY_S
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(retry_s, plan.due_at - now)):
+                async with asyncio.timeout(retry_s):
                     await self._wake.wait()
 
     async def _ask(self, plan: RefreshPlan) -> None:
         assert self._rest is not None
         plan.asked(time.monotonic())
         try:
-            products = await self._rest.products()
+            products = await self._rest.products(call=_CALL)
             _check(products)
+        except CallNotMade as exc:
+            self._unavailable(exc)
+            plan.put_off(time.monotonic(), retry_after_s=exc.retry_after_s)
+            return
         except RestError as exc:
-            if self.why is None:
-                log.warning("products.unavailable", why=exc.why)
-            self.why = exc.why
+            self._unavailable(exc)
             plan.failed(time.monotonic(), retry_after_s=exc.retry_after_s)
             return
         self.why, self._fetched_ms = None, int(time.time() * 1000)
@@ -96,6 +105,12 @@ class ProductsKeeper:
         if self._catalog.learn(products):
             self._on_aliases()
         self._on_state()
+        self.rewrite()
+
+    def _unavailable(self, exc: RestError) -> None:
+        if self.why is None:
+            log.warning("products.unavailable", why=exc.why)
+        self.why = exc.why
 
     async def _write(self) -> bool:
         """Write the facts and their stale copy; return whether there is nothing left to write."""
@@ -104,9 +119,10 @@ class ProductsKeeper:
         value = {"products": list(self._catalog.facts.values()), "num_products": len(self._catalog.facts)}
         assert self._rest is not None
         copy = orjson.dumps({"source": self._rest.source.value, "fetched_ms": self._fetched_ms, "value": value})
+        where = self._keys.products_copy
         pipeline = self._store.client.pipeline(transaction=False)
-        pipeline.set(self._keys.products, copy, ex=PRODUCTS_TTL_S)
-        pipeline.set(self._keys.products_stale, copy, ex=PRODUCTS_STALE_TTL_S)
+        pipeline.set(where.key, copy, ex=where.ttl_s)
+        pipeline.set(where.stale_key, copy, ex=where.stale_ttl_s)
         try:
             await self._store.answer(pipeline.execute())
         except StoreUnavailable:

@@ -81,6 +81,12 @@ class RefreshPlan:
         self._not_before = max(self._not_before, now + min(retry_after_s or 0.0, 600.0))
         self._no_news_before, self._is_failing = self._not_before, True
 
+    def put_off(self, now: float, *, retry_after_s: float | None = None) -> None:
+        """The question was not sent. That says nothing of the server: it is asked again as soon as it can be."""
+        wait_s = self._rules.spacing_s if retry_after_s is None else min(retry_after_s, 600.0)
+        self._wanted = True
+        self._not_before = self._no_news_before = max(self._not_before, now + wait_s)
+
     def _later(self) -> None:
         """Ask again, twice as late each time: the first time after the ordinary spacing."""
         self._wanted = True

@@ -13,7 +13,7 @@ from streamer.coinbase.rest import CoinbaseRest
 from streamer.coinbase.transport import tls_context
 from streamer.errors import ConfigError
 from streamer.model import Source
-from streamer.providers.base import RestSource
+from streamer.providers.base import Gate, RestSource
 from streamer.settings import WS_URL, Settings
 
 
@@ -40,8 +40,8 @@ class Upstream:
     warning: str = ""
 
 
-def upstream(settings: Settings, source: Source) -> Upstream:
-    """Return the exchange that the settings name.
+def upstream(settings: Settings, source: Source, gate: Gate | None = None) -> Upstream:
+    """Return the exchange that the settings name; its REST is asked through the gate, None for at once.
 
     A market data URL of one's own names another exchange as a whole: then neither key nor question goes to
     Coinbase's hosts, unless these are named too. The user channel works on the market host as well.
@@ -69,7 +69,9 @@ def upstream(settings: Settings, source: Source) -> Upstream:
     if own_exchange and "rest_url" not in settings.model_fields_set:
         notes.append("no REST: --ws-url names another exchange, and --rest-url does not say where that has it")
     else:
-        rest = CoinbaseRest(settings.rest_url, signer=signer, clock=clock, ca_file=settings.ca_file, source=source)
+        rest = CoinbaseRest(
+            settings.rest_url, signer=signer, clock=clock, gate=gate, ca_file=settings.ca_file, source=source
+        )
     if user and rest is None:
         user = []
         notes.append("no balances: they cannot be had without REST")

@@ -1,13 +1,16 @@
-"""What the ingester asks a REST source for. The seam between whoever needs data and whoever may call."""
+"""What a REST source can be asked, and what its requests pass through. The seam between needing and calling."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from enum import StrEnum
+from typing import Any, Final, Protocol, TypeVar
 
-from streamer.model import Account, Bucket, ProductId, Source
+from streamer.model import Account, Bucket, Granularity, Priority, ProductId, Source
+
+T = TypeVar("T")
 
 _HOUR_S = 3600.0
 
@@ -37,18 +40,81 @@ class CallCounts:
         return len(self._times)
 
 
+class Budget(StrEnum):
+    """Whose limit a request counts against."""
+
+    MARKET = "market"
+    """Public data; the exchange counts by address."""
+    PRIVATE = "private"
+    """The account; the exchange counts by user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """On whose behalf a call is made.
+
+    Attributes:
+        deadline: Monotonic time after which nobody waits for the answer; None where somebody always does.
+        caller: Who asks, for the statistics, such as "bot-7".
+    """
+
+    priority: Priority = Priority.MARKET_DATA
+    deadline: float | None = None
+    caller: str = ""
+
+
+ANY: Final = Call()
+"""Nobody in particular, without hurry."""
+
+
+class Gate(Protocol):
+    """What every request to the exchange passes through, one by one, also the pages of one answer."""
+
+    async def run(self, budget: Budget, route: str, call: Call, send: Callable[[], Awaitable[T]]) -> T:
+        """Send when it is this request's turn, and again where that may help; return what `send` returns.
+
+        Args:
+            route: What is asked, such as "candles"; for statistics and errors.
+            send: Makes one request. It raises RestError and nothing else, and has time limits of its own.
+
+        Raises:
+            CallNotMade: It was not sent.
+            RestError: What the last attempt raised.
+        """
+
+
+class OpenGate:
+    """Lets everything through at once."""
+
+    async def run(self, budget: Budget, route: str, call: Call, send: Callable[[], Awaitable[T]]) -> T:
+        """Send."""
+        return await send()
+
+
 class RestSource(Protocol):
     """Answers what the stream does not bring. Every method raises RestError and nothing else."""
 
     counts: CallCounts
     source: Source
     """Who answers, as far as is known."""
+    has_key: bool
+    """Whether what belongs to the account can be asked."""
 
-    async def accounts(self) -> list[Account]:
+    async def accounts(self, call: Call = ANY) -> list[Account]:
         """Return all wallets of the key's portfolio, one a currency."""
 
-    async def candles(self, product_id: ProductId, from_s: int, to_s: int) -> list[Bucket]:
-        """Return the five-minute candles of a range in Unix seconds; how long it may be is the source's rule."""
+    async def candles(
+        self, product_id: ProductId, granularity: Granularity, from_s: int, to_s: int, call: Call = ANY
+    ) -> list[Bucket]:
+        """Return the candles of a range in Unix seconds, oldest first; how long it may be is the source's rule."""
 
-    async def products(self) -> Sequence[Mapping[str, Any]]:
-        """Return all products as the exchange describes them (`GET /products`)."""
+    async def products(
+        self, product_ids: Sequence[ProductId] = (), call: Call = ANY
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return products as the exchange describes them (`GET /products`): all, or those that are named.
+
+        What the exchange does with ids that it does not know is its own affair: it leaves them out, or refuses all.
+        """
+
+    async def portfolio_breakdown(self, uuid: str, call: Call = ANY) -> Mapping[str, Any]:
+        """Return `breakdown` of a portfolio as the exchange describes it, numbers as `Decimal`."""

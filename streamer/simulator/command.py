@@ -18,7 +18,7 @@ from streamer.errors import ConfigError
 from streamer.simulator.keys import make_key_file
 from streamer.simulator.market import demo_products
 from streamer.simulator.server import Announce, Options, run, run_replay
-from streamer.simulator.settings import ExchangeSettings
+from streamer.simulator.settings import UNKNOWN_PRODUCTS, ExchangeSettings
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -50,6 +50,18 @@ def add_exchange_arguments(parser: argparse.ArgumentParser) -> None:
     add("--public-rate", type=int, default=10, help="REST requests a second without one, 0 = no limit (default 10)")
     add("--no-rate-headers", action="store_true", help="leave x-ratelimit-* out of REST answers")
     add("--fill-candles", action="store_true", help="REST sends flat candles for buckets without trades")
+    add(
+        "--unknown-products",
+        choices=UNKNOWN_PRODUCTS,
+        default="leave_out",
+        help="what REST does with unknown ids among product_ids (default %(default)s)",
+    )
+    add(
+        "--rest-history",
+        type=int,
+        default=2000,
+        help="how many REST requests the control port lists (default %(default)s)",
+    )
     add("--key-file", type=Path, action="append", default=[], help="let this key log in; may be repeated")
     add("--accounts-lag", type=float, default=0.0, metavar="SECONDS", help="REST shows accounts this late")
     add("--extra-wallets", type=int, default=0, metavar="N", help="empty wallets an account has besides")
@@ -105,6 +117,8 @@ def _options(args: argparse.Namespace, *, ticks_per_s: float, **market: Any) -> 
         public_per_s=args.public_rate or None,
         rate_headers=not args.no_rate_headers,
         fill_candles=args.fill_candles,
+        unknown_products=args.unknown_products,
+        rest_history=args.rest_history,
         ticks_per_s=ticks_per_s,
         client_id=not args.no_client_id,
     )

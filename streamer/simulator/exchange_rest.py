@@ -91,7 +91,7 @@ class RestServer:
     ) -> None:
         self._routes, self._checker, self._clock, self._board = routes, checker, clock, board
         self._settings, self._now_s = settings, now_s
-        self.books = RestBooks()
+        self.books = RestBooks(settings.rest_history)
         self._errors, self._stamper = Errors(), Stamper()
         self._private = Limit(settings.private_per_s) if settings.private_per_s else None
         self._public = Limit(settings.public_per_s) if settings.public_per_s else None
@@ -173,13 +173,14 @@ class RestServer:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         assert scope["type"] == "http"
+        at_s, time = self._now_s(), self._stamp()  # of its arrival, not of that of its body
         while (await receive()).get("more_body"):  # the SDK sends a body with its GETs
             pass
         path = scope["path"]
         below = path.removeprefix(PREFIX) if path.startswith(f"{PREFIX}/") else ""
         found = self._routes.find(below)
         label = f"{scope['method']} {found[0].template if found else '(unknown)'}"
-        request = self.books.arrived(label, self._now_s(), self._stamp())
+        request = self.books.arrived(label, at_s, time, _address(scope))
         if not await self._come_through(below, receive):
             await self._drop(scope, receive, reset=False)
             return
@@ -300,11 +301,11 @@ class RestServer:
         return route.is_public or route.scope is None or self._checker.may(key_name, route.scope)
 
     def _limited(self, route: Route, key_name: str | None, scope: Scope) -> Verdict | None:
-        address = str((scope.get("client") or ("",))[0])
         limit = self._public if route.is_public else self._private
         # Whose token is bad is counted by address.
         if limit is None:
             return None
+        address = _address(scope)
         return limit.ask(address if route.is_public else key_name or address, self._now_s())
 
     def _with_limit(self, made: Answer, verdict: Verdict) -> Answer:
@@ -335,6 +336,10 @@ class RestServer:
     def described(self) -> dict[str, Any]:
         """Return the books for the control port."""
         return self.books.described(self._now_s())
+
+
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("",))[0])
 
 
 def _body(data: bytes, *, more: bool = False) -> Message:

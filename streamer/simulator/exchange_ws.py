@@ -82,7 +82,14 @@ class ExchangeServer:
         self.desk.on_ticker_subscription = self._ticking.start_replay
         self.board = FaultBoard()
         routes = Routes(
-            RestMarket(market, self.catalogue, self.tape, self.clock, fill_candles=self.settings.fill_candles),
+            RestMarket(
+                market,
+                self.catalogue,
+                self.tape,
+                self.clock,
+                fill_candles=self.settings.fill_candles,
+                unknown_products=self.settings.unknown_products,
+            ),
             RestAccount(self.bank, market, checker, self.clock),
         )
         rest = RestServer(routes, checker, self.clock, self.board, self.settings, self._now_s)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from streamer.simulator.counters import RateMeter
 
 _WINDOW_S = 1.0
-_RECENT = 200
 _MINUTE_S = 60.0
 
 
@@ -61,9 +60,10 @@ class Request:
     """One request in the books.
 
     Attributes:
-        at_s: When it came, on a steady clock.
+        at_s: When it came, on a steady clock, to the microsecond.
         time: When it came, as the exchange writes times.
         route: Method and route, such as "GET /accounts".
+        remote: Address it came from.
         who: Key name, or "" where none was shown to be good.
         status: HTTP status of the answer, 0 for none (yet).
         is_over: Whether it exceeded a limit.
@@ -72,24 +72,42 @@ class Request:
     at_s: float
     time: str
     route: str
+    remote: str = ""
     who: str = ""
     status: int = 0
     is_over: bool = False
 
+    def shown(self) -> dict[str, Any]:
+        """Return the request for the control port."""
+        return {
+            "at_s": round(self.at_s, 6),
+            "time": self.time,
+            "route": self.route,
+            "remote": self.remote,
+            "key": self.who,
+            "status": self.status,
+        }
+
 
 class RestBooks:
-    """Every request, counted by route and status; the last ones with their times."""
+    """Every request, counted by route, status and address; the last ones with their times.
 
-    def __init__(self) -> None:
+    Args:
+        history: How many are listed.
+    """
+
+    def __init__(self, history: int = 2000) -> None:
         self._meter = RateMeter()
         self._routes: dict[str, Counter[str]] = {}
-        self._recent: deque[Request] = deque(maxlen=_RECENT)
+        self._remotes: Counter[str] = Counter()
+        self._recent: deque[Request] = deque(maxlen=history)
         self._minute: deque[tuple[float, str]] = deque()
         self._over = 0
 
-    def arrived(self, route: str, now_s: float, time: str) -> Request:
-        """Count a request that has come; it has no status until `answered`."""
-        request = Request(now_s, time, route)
+    def arrived(self, route: str, now_s: float, time: str, remote: str = "") -> Request:
+        """Count a request that came then; it has no status until `answered`."""
+        request = Request(now_s, time, route, remote)
+        self._remotes[remote] += 1
         self._meter.add(now_s)
         self._recent.append(request)
         self._minute.append((now_s, route))
@@ -125,11 +143,12 @@ class RestBooks:
             "routes": {route: sum(counted.values()) for route, counted in routes.items()},
             "routes_by_status": routes,
             "statuses": dict(statuses),
+            "remotes": dict(self._remotes),
             "last_minute": {
                 "total": len(self._minute),
                 "routes": dict(Counter(route for _, route in self._minute)),
             },
             "limit_exceeded": self._over > 0,
             "exceeded": self._over,
-            "recent": [{"time": r.time, "route": r.route, "key": r.who, "status": r.status} for r in self._recent],
+            "recent": [request.shown() for request in self._recent],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -29,13 +30,21 @@ class RestMarket:
         tape: Trades and candles.
         clock: The exchange's clock.
         fill_candles: Whether buckets without trades have candles.
+        unknown_products: What becomes of ids that are not known, one of `settings.UNKNOWN_PRODUCTS`.
     """
 
     def __init__(
-        self, market: Market, catalogue: Catalogue, tape: Tape, clock: Clock, *, fill_candles: bool = False
+        self,
+        market: Market,
+        catalogue: Catalogue,
+        tape: Tape,
+        clock: Clock,
+        *,
+        fill_candles: bool = False,
+        unknown_products: str = "leave_out",
     ) -> None:
         self._market, self._catalogue, self._tape, self._clock = market, catalogue, tape, clock
-        self._fill = fill_candles
+        self._fill, self._unknown_products = fill_candles, unknown_products
         self._stamper = Stamper()
 
     def time(self, ask: Ask) -> dict[str, Any]:
@@ -48,6 +57,7 @@ class RestMarket:
     def products(self, ask: Ask) -> dict[str, Any]:
         """`GET /products`."""
         wanted = frozenset(ask.many("product_ids"))
+        self._check_known(wanted)
         ids = [p for p in self._catalogue.ids() if not wanted or p in wanted]
         if (ask.one("product_type") or "SPOT") not in ("SPOT", "UNKNOWN_PRODUCT_TYPE"):
             ids = []
@@ -128,6 +138,13 @@ class RestMarket:
         end_s = min(end_s, self._clock.true_ns() // 1_000_000_000)
         found = self._tape.candles(canonical(product_id), width_s, start_s, end_s, fill=self._fill)
         return {"candles": [candle.fields() for candle in found[:limit]]}
+
+    def _check_known(self, product_ids: Iterable[str]) -> None:
+        if self._unknown_products == "leave_out" or all(self._catalogue.has(p) for p in product_ids):
+            return
+        if self._unknown_products == "400":
+            raise invalid("product_ids argument is invalid")
+        raise not_found("valid product_id is required")
 
     def _known(self, product_id: str | None) -> str:
         if product_id is None or not self._catalogue.has(product_id):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from streamer.errors import ConfigError
 from streamer.simulator.faults import BODIES_OF_429
 
+UNKNOWN_PRODUCTS = ("leave_out", "400", "404")
+"""What may become of product ids that the exchange does not know."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeSettings:
@@ -30,6 +33,9 @@ class ExchangeSettings:
         candles_snapshot: Candles a product in the snapshot of the `candles` channel; the real number is not known.
         trades_snapshot: Trades a product in the snapshot of `market_trades`; the real number is about this.
         fill_candles: Whether REST sends flat candles for buckets without trades, rather than none.
+        unknown_products: What `GET /products` does with ids in `product_ids` that it does not know: "leave_out", or
+            refuse the whole with "400" or "404"; what the real one does is not known.
+        rest_history: How many REST requests `{"query": "rest"}` lists, the newest.
         private_per_s: REST requests a second that a key may make; None for no limit.
         public_per_s: REST requests a second without a key, of an address; None for no limit.
         rate_headers: Whether REST answers carry `x-ratelimit-*`.
@@ -54,6 +60,8 @@ class ExchangeSettings:
     candles_snapshot: int = 100
     trades_snapshot: int = 100
     fill_candles: bool = False
+    unknown_products: str = "leave_out"
+    rest_history: int = 2000
     private_per_s: int | None = 30
     public_per_s: int | None = 10
     rate_headers: bool = True
@@ -65,11 +73,14 @@ class ExchangeSettings:
             raise ConfigError("ticks_per_s", self.ticks_per_s, "must be 0 or more")
         positive = (
             *("subscribe_deadline_s", "idle_after_s", "heartbeat_s", "batch_s", "slow_consumer_s", "status_s"),
-            *("candles_snapshot", "trades_snapshot", "private_per_s", "public_per_s"),
+            *("candles_snapshot", "trades_snapshot", "private_per_s", "public_per_s", "rest_history"),
         )
         for name in positive:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(name, value, "must be positive")
+        if self.unknown_products not in UNKNOWN_PRODUCTS:
+            rule = f"must be one of {', '.join(UNKNOWN_PRODUCTS)}"
+            raise ConfigError("unknown_products", self.unknown_products, rule)
         if self.body_of_429 not in BODIES_OF_429:
             raise ConfigError("body_of_429", self.body_of_429, f"must be one of {', '.join(BODIES_OF_429)}")

@@ -6,8 +6,9 @@ The names are a contract that consumers in any language read; `docs/architecture
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from streamer.model import ProductId
+from streamer.model import Granularity, ProductId
 
 TICKER_TTL_S = 60
 """Life of `ticker_realtime:<product>` after its last write; the sink renews it while the feed lives."""
@@ -15,14 +16,24 @@ PORTFOLIO_TTL_S = 300
 """Life of `portfolio_realtime:<currency>`, renewed likewise."""
 CANDLES_TTL_S = 900
 """Life of `candles_realtime:<product>`, renewed likewise."""
-PRODUCTS_TTL_S = 3600
-"""Life of `products:all`."""
-PRODUCTS_STALE_TTL_S = 24 * 3600
-"""Life of its stale copy."""
 STALE_TTL_S = 24 * 3600
 """Life of a stale shadow of a realtime hash."""
 STATUS_TTL_S = 15
 """Life of `stream:status`; its absence means that no ingester reports."""
+
+
+class Copy(NamedTuple):
+    """Where an answer of REST is kept: twice, the second time for longer, for when nothing better is to be had.
+
+    Attributes:
+        ttl_s: For so long it counts as fresh.
+        stale_ttl_s: Life of the stale copy.
+    """
+
+    key: str
+    stale_key: str
+    ttl_s: int
+    stale_ttl_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +80,59 @@ class Keys:
         """Who wrote them, when, and from where on they are complete (hash)."""
         return self.candles(product_id) + ":meta"
 
-    @property
-    def products(self) -> str:
-        """The facts of every product (JSON)."""
-        return f"{self.prefix}products:all"
+    # -- copies of REST answers: JSON `{"source", "fetched_ms", "value"}` ----------------------------------------
+
+    def ticker_copy(self, product_id: ProductId) -> Copy:
+        """The product as `GET /products` describes it."""
+        return self._copy(self._tagged("ticker", product_id), 30, 300)
+
+    def candles_copy(self, product_id: ProductId, granularity: Granularity, limit: int) -> Copy:
+        """The newest `limit` candles of a product."""
+        tagged = self._tagged("historical", product_id)
+        return self._copy(f"{tagged}:{granularity.seconds}:{limit}", 300, 3600)
 
     @property
-    def products_stale(self) -> str:
-        """Their stale copy (JSON)."""
-        return self.products + ":stale"
+    def accounts_copy(self) -> Copy:
+        """All accounts."""
+        return self._copy(self._tagged("accounts", "global"), 120, 3600)
+
+    def breakdown_copy(self, uuid: str) -> Copy:
+        """The breakdown of a portfolio."""
+        return self._copy(self._tagged("portfolio_breakdown", uuid), 30, 300)
+
+    @property
+    def products_copy(self) -> Copy:
+        """The facts of every product."""
+        return self._copy(self._tagged("products", "all"), 3600, 24 * 3600)
+
+    @staticmethod
+    def _copy(key: str, ttl_s: int, stale_ttl_s: int) -> Copy:
+        return Copy(key, f"{key}:stale", ttl_s, stale_ttl_s)
+
+    # -- the one REST caller --------------------------------------------------------------------------------------
+
+    def gateway(self, scope: str, part: str) -> str:
+        """State that all callers of one exchange share; `scope` names the exchange. All in one slot."""
+        return f"{self._tagged('gateway', scope)}:{part}"
+
+    # -- counters of all processes --------------------------------------------------------------------------------
+
+    def counters(self, length_s: int, start_s: int) -> str:
+        """What all processes have counted in one stretch of time (hash: name to number)."""
+        return f"{self.prefix}counters:{length_s}:{start_s}"
+
+    @property
+    def counters_summed(self) -> str:
+        """There while the sums below are fresh enough (string)."""
+        return f"{self.prefix}counters:summed"
+
+    def sums(self) -> dict[str, str]:
+        """The sums over sliding windows, by what they sum (integers)."""
+        names = [f"api_429_errors:last_{window}" for window in ("5min", "hour")]
+        names += ["api_calls:last_hour", "cache_hits:last_5min", "cache_misses:last_5min"]
+        return {name: f"{self.prefix}{name}" for name in names}
+
+    # -- the stream itself ---------------------------------------------------------------------------------------
 
     @property
     def feeds(self) -> str:

@@ -20,7 +20,11 @@ rules = st.builds(
     slowest_s=st.sampled_from([0.1, 60.0, 1800.0]),
 )
 outcomes = st.one_of(
-    st.just("settled"), st.just("unsettled"), st.just("failed"), st.sampled_from([0.0, 7.0, 599.0, 1e9])
+    st.just("settled"),
+    st.just("unsettled"),
+    st.just("failed"),
+    st.just("put off"),
+    st.sampled_from([0.0, 7.0, 599.0, 1e9]),
 )
 # Between two questions: how long after the last thing someone wants an answer, if anyone; and how long it takes.
 rounds = st.lists(
@@ -43,6 +47,8 @@ def asked(plan: RefreshPlan, given: list[Round]) -> list[tuple[float, str | floa
         made.append((at, outcome, now))
         if outcome in ("settled", "unsettled"):
             plan.answered(now, settled=outcome == "settled")
+        elif outcome == "put off":
+            plan.put_off(now, retry_after_s=took_s)
         else:
             plan.failed(now, retry_after_s=outcome if isinstance(outcome, float) else None)
     return made

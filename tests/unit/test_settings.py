@@ -51,6 +51,9 @@ def test_defaults() -> None:
     assert (defaults.products_per_connection, defaults.key_prefix) == (100, "")
     assert (defaults.ca_file, defaults.api_key, defaults.api_secret, defaults.key_file) == (None,) * 4
     assert (defaults.allow_open_key_file, defaults.nbf_backdate_s) == (False, 2.0)
+    calls = (defaults.market_calls_per_minute, defaults.public_calls_per_s, defaults.private_calls_per_s)
+    assert calls == (10, 10, 30)
+    assert (defaults.demand, defaults.demand_cap, defaults.demand_idle_s) == (True, 200, 3600.0)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,12 @@ def test_defaults() -> None:
         ("stale_after_s", "10", 10.0),
         ("key_prefix", "test:", "test:"),
         ("lease_s", "5", 5.0),
+        ("market_calls_per_minute", "60", 60),
+        ("public_calls_per_s", "1", 1),
+        ("private_calls_per_s", "15", 15),
+        ("demand", "false", False),
+        ("demand_cap", "0", 0),
+        ("demand_idle_s", "60", 60.0),
         ("log_level", "DEBUG", "DEBUG"),
         ("key_file", "/etc/key.json", "/etc/key.json"),
         ("allow_open_key_file", "true", True),
@@ -157,6 +166,12 @@ BAD = [
     ("stale_after_s", "inf", "less than or equal to 300"),
     ("stale_after_s", "-5", "greater than or equal to 1"),
     ("lease_s", "2.4", "greater than or equal to 2.5"),  # the beat is 1 s: it would expire at one late beat
+    ("market_calls_per_minute", "0", "greater than or equal to 1"),
+    ("public_calls_per_s", "0.5", "valid integer"),
+    ("private_calls_per_s", "none", "valid integer"),
+    ("demand", "perhaps", "valid boolean"),
+    ("demand_cap", "-1", "greater than or equal to 0"),
+    ("demand_idle_s", "59", "greater than or equal to 60"),
     ("nbf_backdate_s", "-1", "greater than or equal to 0"),
     ("nbf_backdate_s", "61", "less than or equal to 60"),
     ("allow_open_key_file", "perhaps", "valid boolean"),

@@ -7,7 +7,9 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,27 @@ async def test_products_can_be_chosen(tmp_path: Path) -> None:
         assert await ids(product_type="FUTURE") == []
         assert await ids(product_ids=["ETH-USDC", "BTC-USD", "NOPE-USD"]) == ["BTC-USD", "ETH-USDC"]
         assert await ids(offset=1, limit=2) == ["BTC-USDC", "ETH-USD"]
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "name"), [("400", 400, "INVALID_ARGUMENT"), ("404", 404, "NOT_FOUND")]
+)
+async def test_ids_that_are_not_known_can_be_refused(tmp_path: Path, refused: str, status: int, name: str) -> None:
+    """With the setting one of them costs all, with and without a key; known ones are answered as ever."""
+    async with visit(tmp_path, unknown_products=refused) as visitor:
+        for path, token in (("/products", ""), ("/market/products", None)):
+            answer = await visitor.ask(path, token=token, product_ids=["BTC-USD", "NOPE-USD"])
+            assert (answer.status_code, answer.json()["error"]) == (status, name)
+            good = (await visitor.ask(path, token=token, product_ids=["BTC-USD", "ETH-USD"])).json()
+            assert [product["product_id"] for product in good["products"]] == ["BTC-USD", "ETH-USD"]
+            assert (await visitor.ask(path, token=token)).json()["num_products"] == 4
+
+
+@pytest.mark.parametrize("given", [{"unknown_products": "shrug"}, {"rest_history": 0}])
+def test_a_bad_setting_is_named(given: dict[str, Any]) -> None:
+    """With its value."""
+    with pytest.raises(ConfigError, match=next(iter(given))):
+        ExchangeSettings(**given)
 
 
 async def test_prices_are_those_of_the_market(tmp_path: Path) -> None:
@@ -360,6 +383,73 @@ async def test_the_public_limit_is_of_the_address(tmp_path: Path) -> None:
         assert [a.content for a in answers[2:]] == [b"", b""]
         assert not any(name.startswith("x-ratelimit") for a in answers for name in a.headers)
         assert (await visitor.ask("/accounts")).status_code == 200
+
+
+# What it says of its visitors
+
+
+async def test_every_request_is_listed_with_the_moment_of_its_arrival(tmp_path: Path) -> None:
+    """To the microsecond, on the steady clock of the machine, and not when its answer went out."""
+    async with visit(tmp_path) as visitor:
+        visitor.tell(fault="rest_slow", delay_s=0.3, path="/accounts")
+        spans = []
+        for path in ("/time", "/accounts", "/market/products/BTC-USD"):
+            began = time.monotonic()
+            assert (await visitor.ask(path)).status_code == 200
+            spans.append((began, time.monotonic()))
+        recent = visitor.tell(query="rest")["recent"]
+        routes = ["GET /time", "GET /accounts", "GET /market/products/{product_id}"]
+        assert [request["route"] for request in recent] == routes
+        for (began, ended), request in zip(spans, recent, strict=True):
+            assert began <= request["at_s"] + 1e-6
+            assert request["at_s"] <= ended
+        assert recent[1]["at_s"] < spans[1][1] - 0.3
+        stamps = [datetime.fromisoformat(request["time"]).timestamp() for request in recent]
+        steady = [request["at_s"] for request in recent]
+        assert all(
+            abs((later - at) - (b - a)) < 0.01
+            for (at, later), (a, b) in zip(pairwise(stamps), pairwise(steady), strict=True)
+        )
+
+
+async def test_the_moment_is_that_of_the_head(tmp_path: Path) -> None:
+    """A body that is late in coming makes no request later than it is."""
+    async with visit(tmp_path) as visitor:
+        host, port = visitor.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        began = time.monotonic()
+        writer.write(f"GET {PREFIX}/time HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 2\r\n\r\n".encode())
+        await asyncio.sleep(0.3)
+        writer.write(b"{}")
+        assert b" 200 " in await reader.readline()
+        writer.close()
+        (request,) = visitor.tell(query="rest")["recent"]
+        assert began <= request["at_s"] + 1e-6
+        assert request["at_s"] < began + 0.25
+
+
+async def test_requests_are_counted_by_the_address_they_come_from(tmp_path: Path) -> None:
+    """The limit of public data is of an address."""
+    async with visit(tmp_path) as visitor:
+        await visitor.ask("/time")
+        host, port = visitor.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), local_addr=("127.0.0.2", 0))
+        writer.write(f"GET {PREFIX}/time HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        assert b" 200 " in await reader.readline()
+        writer.close()
+        books = visitor.tell(query="rest")
+        assert books["remotes"] == {"127.0.0.1": 1, "127.0.0.2": 1}
+        assert [request["remote"] for request in books["recent"]] == ["127.0.0.1", "127.0.0.2"]
+
+
+async def test_so_many_requests_are_listed_as_are_asked_for(tmp_path: Path) -> None:
+    """The newest; all are counted."""
+    async with visit(tmp_path, rest_history=2) as visitor:
+        for path in ("/time", "/accounts", "/products"):
+            await visitor.ask(path)
+        books = visitor.tell(query="rest")
+        assert [request["route"] for request in books["recent"]] == ["GET /accounts", "GET /products"]
+        assert books["total"] == 3
 
 
 # The official SDK

@@ -107,7 +107,8 @@ async def test_rest_is_announced_and_its_flags_hold(tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     flags = ("--tls-dir", str(tmp_path), "--make-key", str(key), "--key-kind", "EdDSA", "--key-seed-only")
     more = ("--private-rate", "2", "--public-rate", "0", "--no-rate-headers", "--fill-candles", "--rate", "0")
-    async with simulator(*flags, *more) as (process, where):
+    newer = ("--unknown-products", "404", "--rest-history", "7")
+    async with simulator(*flags, *more, *newer) as (process, where):
         assert where["rest_url"] == f"https://127.0.0.1:{where['rest_port']}"
 
         def ask(path: str, **params: Any) -> requests.Response:
@@ -126,10 +127,12 @@ async def test_rest_is_announced_and_its_flags_hold(tmp_path: Path) -> None:
         span = {"start": now_s - 99 * 300, "end": now_s, "granularity": "FIVE_MINUTE"}
         candles = (await asyncio.to_thread(ask, "/market/products/BTC-USD/candles", **span)).json()["candles"]
         assert len(candles) == 99
+        assert (await asyncio.to_thread(ask, "/market/products", product_ids="NOPE-USD")).status_code == 404
+        assert len((await send_command("127.0.0.1", where["control_port"], {"query": "rest"}))["recent"]) == 7
         await send_command("127.0.0.1", where["control_port"], {"fault": "rest_hang"})
         hung = asyncio.create_task(asyncio.to_thread(ask, "/time"))
         async with asyncio.timeout(10):
-            while (await send_command("127.0.0.1", where["control_port"], {"query": "rest"}))["total"] < 20:
+            while (await send_command("127.0.0.1", where["control_port"], {"query": "rest"}))["total"] < 21:
                 pass
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)

@@ -17,13 +17,20 @@ from streamer.coinbase.clock import ExchangeClock
 from streamer.coinbase.intake import Frame
 from streamer.coinbase.messages import Message
 from streamer.coinbase.orders import Order, OrderEvent, Side
-from streamer.errors import RestError, RestRateLimited, RestUnauthorized, RestUnavailable
+from streamer.errors import (
+    CircuitOpen,
+    QueueTimeout,
+    RestError,
+    RestRateLimited,
+    RestUnauthorized,
+    RestUnavailable,
+)
 from streamer.ingest import ledger
 from streamer.ingest.accounts import AccountsKeeper
 from streamer.ingest.portfolio import Portfolio
 from streamer.ingest.refresh import RefreshRules
-from streamer.model import Account, Basis, Bucket, ProductId, Source, Stamp
-from streamer.providers.base import CallCounts
+from streamer.model import Account, Basis, Bucket, Granularity, Priority, ProductId, Source, Stamp
+from streamer.providers.base import ANY, Call, CallCounts
 
 SPACING_S = 0.05
 RULES = RefreshRules(spacing_s=SPACING_S, period_s=30.0, first_s=0.02, slowest_s=0.4)
@@ -35,24 +42,33 @@ class FakeRest:
     """Answers with the wallets, or with an error while there are any."""
 
     def __init__(self) -> None:
-        self.counts, self.source = CallCounts(), Source.COINBASE
+        self.counts, self.source, self.has_key = CallCounts(), Source.COINBASE, True
         self.wallets = {"USD": Decimal(1000), "BTC": Decimal(2)}
         self.errors: list[RestError] = []
         self.asked_at: list[float] = []
         self.takes_s = 0.0
+        self.calls: list[Call] = []
 
-    async def accounts(self) -> list[Account]:
+    async def accounts(self, call: Call = ANY) -> list[Account]:
         self.asked_at.append(time.monotonic())
+        self.calls.append(call)
         told = [Account(c, c, available, Decimal(0)) for c, available in self.wallets.items()]
         await asyncio.sleep(self.takes_s)
         if self.errors:
             raise self.errors.pop(0)
         return told
 
-    async def candles(self, product_id: ProductId, from_s: int, to_s: int) -> list[Bucket]:
+    async def candles(
+        self, product_id: ProductId, granularity: Granularity, from_s: int, to_s: int, call: Call = ANY
+    ) -> list[Bucket]:
         raise NotImplementedError
 
-    async def products(self) -> Sequence[Mapping[str, Any]]:
+    async def products(
+        self, product_ids: Sequence[ProductId] = (), call: Call = ANY
+    ) -> Sequence[Mapping[str, Any]]:
+        raise NotImplementedError
+
+    async def portfolio_breakdown(self, uuid: str, call: Call = ANY) -> Mapping[str, Any]:
         raise NotImplementedError
 
 
@@ -298,11 +314,61 @@ async def test_retry_after_is_not_undercut() -> None:
         assert rig.rest.asked_at[1] - rig.rest.asked_at[0] >= 0.4
 
 
+async def test_accounts_are_asked_for_in_the_name_of_bots_and_not_for_ever() -> None:
+    """They decide by balances; an answer that was asked for long ago is worth less than one asked for now."""
+    rig = Rig()
+    async with rig.running():
+        await until(lambda: rig.rest.calls)
+    (call,) = rig.rest.calls
+    assert (call.priority, call.caller) == (Priority.BOT_EVALUATION, "ingest")
+    assert call.deadline is not None
+    assert 20 < call.deadline - rig.rest.asked_at[0] < 40
+
+
+@pytest.mark.parametrize(
+    ("error", "least_s"),
+    [
+        (CircuitOpen("accounts", "too many calls have failed", retry_after_s=0.3), 0.3),
+        (QueueTimeout("accounts", "no call was free in time"), SPACING_S),
+    ],
+)
+async def test_a_call_not_made_is_put_off(error: RestError, least_s: float) -> None:
+    """Said once, asked again when that makes sense and not ever more seldom: it was the exchange that failed."""
+    rig = Rig()
+    rig.rest.errors = [error] * 4
+    with capture_logs() as logs:
+        async with rig.running():
+            rig.take(SNAPSHOT)
+            await until(lambda: rig.keeper.why)
+            assert (rig.keeper.why, rig.keeper.unauthorized) == (error.why, False)
+            await until(lambda: rig.is_confirmed)
+            assert (rig.keeper.why, rig.keeper.unauthorized) == (None, False)
+    waits = [later - at for at, later in pairwise(rig.rest.asked_at[:5])]
+    assert all(wait >= least_s * 0.9 for wait in waits)
+    assert max(waits) < least_s + 0.2
+    events = [entry["event"] for entry in logs]
+    assert (events.count("accounts.unavailable"), events.count("accounts.back")) == (1, 1)
+
+
+async def test_a_call_not_made_says_nothing_of_the_key() -> None:
+    """Neither that a good one is bad, nor that a bad one is good again."""
+    rig = Rig()
+    refused = RestUnauthorized("accounts", "HTTP 403: the key lacks", status=403)
+    rig.rest.errors = [refused, *[CircuitOpen("accounts", "too many calls have failed")] * 3, refused]
+    async with rig.running():
+        rig.take(SNAPSHOT)
+        for asked in range(2, 6):
+            await until(lambda asked=asked: len(rig.rest.asked_at) >= asked)  # type: ignore[misc]
+            assert (rig.keeper.why, rig.keeper.unauthorized) == (refused.why, True)
+        await until(lambda: rig.is_confirmed)
+        assert (rig.keeper.why, rig.keeper.unauthorized) == (None, False)
+
+
 async def test_a_bug_is_not_taken_for_an_outage() -> None:
     """It ends the task, loudly, and with it the process."""
     rig = Rig()
 
-    async def broken() -> list[Account]:
+    async def broken(call: Call = ANY) -> list[Account]:
         raise KeyError("a bug")
 
     rig.rest.accounts = broken  # type: ignore[method-assign]

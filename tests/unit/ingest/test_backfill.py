@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from streamer.coinbase.clock import ExchangeClock
-from streamer.errors import RestRateLimited, RestRefused, RestUnavailable
+from streamer.errors import CircuitOpen, RestRateLimited, RestRefused, RestUnavailable
 from streamer.ingest import backfill
 from streamer.ingest.backfill import SPACING_S, SPANS, Backfiller
 from streamer.ingest.candles import CandleBook
-from streamer.model import CANDLE_S, Account, Bucket, ProductId, Source, Stamp
-from streamer.providers.base import CallCounts
+from streamer.model import CANDLE_S, Account, Bucket, Granularity, Priority, ProductId, Source, Stamp
+from streamer.providers.base import ANY, Call, CallCounts
 
 BTC, ETH = ProductId("BTC-USD"), ProductId("ETH-USD")
 
@@ -26,18 +26,29 @@ class FakeRest:
     """Answers with what is queued for a product, else with a candle for each bucket."""
 
     def __init__(self) -> None:
-        self.counts, self.source = CallCounts(), Source.COINBASE
+        self.counts, self.source, self.has_key = CallCounts(), Source.COINBASE, True
         self.asked: list[tuple[float, ProductId, int, int]] = []
         self.answers: dict[ProductId, list[Exception]] = {}
+        self.opened = asyncio.Event()
+        self.opened.set()
 
-    async def accounts(self) -> list[Account]:
+    async def accounts(self, call: Call = ANY) -> list[Account]:
         raise NotImplementedError
 
-    async def products(self) -> Sequence[Mapping[str, Any]]:
+    async def products(
+        self, product_ids: Sequence[ProductId] = (), call: Call = ANY
+    ) -> Sequence[Mapping[str, Any]]:
         raise NotImplementedError
 
-    async def candles(self, product_id: ProductId, from_s: int, to_s: int) -> list[Bucket]:
+    async def portfolio_breakdown(self, uuid: str, call: Call = ANY) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    async def candles(
+        self, product_id: ProductId, granularity: Granularity, from_s: int, to_s: int, call: Call = ANY
+    ) -> list[Bucket]:
+        assert (granularity, call) == (Granularity.FIVE_MINUTE, Call(Priority.BACKGROUND, caller="ingest"))
         self.asked.append((time.monotonic(), product_id, from_s, to_s))
+        await self.opened.wait()
         if queued := self.answers.get(product_id):
             raise queued.pop(0)
         return [bucket(start_s) for start_s in range(from_s, to_s, CANDLE_S)]
@@ -198,3 +209,33 @@ async def test_retry_after_is_for_all_products() -> None:
         streamed(rig.book, BTC, ETH)
         await until(lambda: len(rig.rest.asked) == 2)
         assert rig.rest.asked[1][0] - rig.rest.asked[0][0] >= 0.3
+
+
+async def test_calls_that_are_not_made_are_no_fault_of_a_product() -> None:
+    """It is asked for again when calls are made again, however often that took; why it is missing is told."""
+    rig = Rig([BTC, ETH])
+    rig.rest.answers[BTC] = [CircuitOpen("candles", "too many calls failed", retry_after_s=0.05) for _ in range(6)]
+    async with rig.running():
+        streamed(rig.book, BTC, ETH)
+        await until(lambda: rig.backfiller.why)
+        assert rig.backfiller.why == "BTC-USD: too many calls failed"
+        await until(lambda: rig.backfiller.waiting == 0)
+    assert rig.rest.products_asked == [BTC] * 7 + [ETH]
+    times = [at for at, _, _, _ in rig.rest.asked]
+    assert all(0.05 <= later - at < 1 for at, later in pairwise(times[:7]))
+    assert rig.backfiller.why is None
+
+
+async def test_what_is_not_wanted_any_more_does_not_come_back() -> None:
+    """A call may wait minutes for its turn; meanwhile the product has left, and its keys with it."""
+    rig = Rig([BTC])
+    rig.rest.opened.clear()
+    async with rig.running():
+        streamed(rig.book, BTC)
+        await until(lambda: rig.rest.asked)
+        rig.wanted = []
+        rig.book.forget([])
+        rig.rest.opened.set()
+        await asyncio.sleep(0.05)
+        assert rig.book.buckets(BTC) == []
+        assert len(rig.book) == 0

@@ -72,3 +72,27 @@ def test_news_does_not_end_the_waiting_for_a_server_that_fails(retry_after_s: fl
         failing.want()
         waits.append(failing.due_at - at)
     assert waits == ([7.5, 12.5, 22.5] if retry_after_s is None else [30, 30, 30])
+
+
+def test_what_was_not_sent_is_put_off_and_not_ever_more_seldom() -> None:
+    """By what is asked for, else by the spacing; and it stays wanted."""
+    waiting = plan()
+    for _ in range(5):
+        at = waiting.due_at
+        waiting.asked(at)
+        waiting.put_off(at + 0.5, retry_after_s=30)
+        assert waiting.due_at == at + 30.5
+    at = waiting.due_at
+    waiting.asked(at)
+    waiting.put_off(at + 100)
+    waiting.want()
+    assert waiting.due_at == at + 105
+
+
+@pytest.mark.parametrize("retry_after_s", [0.0, 1e9])
+def test_what_is_put_off_is_neither_closer_than_the_spacing_nor_forgotten(retry_after_s: float) -> None:
+    """Whatever is asked for."""
+    waiting = plan()
+    waiting.asked(3)
+    waiting.put_off(3, retry_after_s=retry_after_s)
+    assert waiting.due_at == (8 if not retry_after_s else 603)

@@ -13,6 +13,7 @@ from streamer.coinbase.rest import CoinbaseRest
 from streamer.errors import ConfigError
 from streamer.ingest.upstream import Upstream, upstream
 from streamer.model import Source
+from streamer.providers.base import OpenGate
 from streamer.settings import REST_URL, WS_URL, WS_USER_URL
 from streamer.simulator.keys import make_key_file
 
@@ -127,3 +128,15 @@ def test_nothing_to_stream_is_told_at_the_start(tmp_path: Path) -> None:
     """The user channel alone, without a key: a process that runs on for nothing would look well."""
     with pytest.raises(ConfigError, match="COINBASE_KEY_FILE"):
         of(tmp_path, key=False, channels="user")
+
+
+def test_the_gate_is_handed_on(tmp_path: Path) -> None:
+    """All that is asked of REST passes it; without one nothing is held up."""
+    gate = OpenGate()
+    there = upstream(settings.load(channels="ticker"), Source.COINBASE, gate)
+    assert isinstance(there.rest, CoinbaseRest)
+    assert there.rest._gate is gate
+    assert not there.rest.has_key
+    private = of(tmp_path).rest
+    assert isinstance(private, CoinbaseRest)
+    assert private.has_key

@@ -34,11 +34,11 @@ def test_everybody_has_a_limit_of_their_own() -> None:
 def test_the_books_count_by_route_and_status() -> None:
     """A request counts when it comes, its status when it is answered; the last minute forgets."""
     books = RestBooks()
-    first = books.arrived("GET /accounts", 0, "then")
+    first = books.arrived("GET /accounts", 0.1234567, "then", "10.0.0.1")
     assert books.described(0)["statuses"] == {"0": 1}
     books.answered(first, 200)
-    books.answered(books.arrived("GET /accounts", 1, "later"), 429)
-    books.exceeded(books.arrived("GET /time", 59, "now"))
+    books.answered(books.arrived("GET /accounts", 1, "later", "10.0.0.2"), 429)
+    books.exceeded(books.arrived("GET /time", 59, "now", "10.0.0.1"))
     described = books.described(60.5)
     assert described["total"] == 3
     assert described["routes"] == {"GET /accounts": 2, "GET /time": 1}
@@ -46,4 +46,23 @@ def test_the_books_count_by_route_and_status() -> None:
     assert described["routes_by_status"]["GET /accounts"] == {"200": 1, "429": 1}
     assert described["last_minute"] == {"total": 2, "routes": {"GET /accounts": 1, "GET /time": 1}}
     assert (described["limit_exceeded"], described["exceeded"]) == (True, 1)
-    assert described["recent"][0] == {"time": "then", "route": "GET /accounts", "key": "", "status": 200}
+    assert described["remotes"] == {"10.0.0.1": 2, "10.0.0.2": 1}
+    assert described["recent"][0] == {
+        "at_s": 0.123457,
+        "time": "then",
+        "route": "GET /accounts",
+        "remote": "10.0.0.1",
+        "key": "",
+        "status": 200,
+    }
+
+
+def test_the_books_list_the_newest_and_count_all() -> None:
+    """As many as asked for; enough of them by default to hold a benchmark."""
+    few, many = RestBooks(history=3), RestBooks()
+    for i in range(2500):
+        few.arrived("GET /time", i, f"{i}")
+        many.arrived("GET /time", i, f"{i}")
+    assert [request["at_s"] for request in few.described(2500)["recent"]] == [2497, 2498, 2499]
+    assert len(many.described(2500)["recent"]) >= 2000
+    assert few.described(2500)["total"] == few.described(2500)["remotes"][""] == 2500

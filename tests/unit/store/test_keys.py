@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.model import ProductId
-from streamer.store.keys import STALE_TTL_S, STATUS_TTL_S, TICKER_TTL_S, Keys
+from streamer.model import Granularity, ProductId
+from streamer.store.keys import STALE_TTL_S, STATUS_TTL_S, TICKER_TTL_S, Copy, Keys
 
 BTC = ProductId("BTC-USD")
+UUID = "8bfc20d7-f7c6-4422-bf07-8243ca4169fe"
 
 NAMES = {
     "ticker": "ticker_realtime:BTC-USD",
@@ -17,8 +18,14 @@ NAMES = {
     "currencies": "portfolio_realtime",
     "candles": "candles_realtime:BTC-USD",
     "candles_meta": "candles_realtime:BTC-USD:meta",
-    "products": "products:all",
-    "products_stale": "products:all:stale",
+    "ticker_copy": "ticker:BTC-USD",
+    "candles_copy": "historical:BTC-USD:3600:350",
+    "accounts_copy": "accounts:global",
+    "breakdown_copy": f"portfolio_breakdown:{UUID}",
+    "products_copy": "products:all",
+    "gateway": "gateway:api.coinbase.com:market",
+    "counters": "counters:60:1795187040",
+    "counters_summed": "counters:summed",
     "feeds": "stream:feeds",
     "wanted": "stream:wanted",
     "status": "stream:status",
@@ -34,9 +41,26 @@ BRACED = NAMES | {
     "balance_stale": "portfolio_realtime:{BTC}:stale",
     "candles": "candles_realtime:{BTC-USD}",
     "candles_meta": "candles_realtime:{BTC-USD}:meta",
+    "ticker_copy": "ticker:{BTC-USD}",
+    "candles_copy": "historical:{BTC-USD}:3600:350",
+    "accounts_copy": "accounts:{global}",
+    "breakdown_copy": f"portfolio_breakdown:{{{UUID}}}",
+    "products_copy": "products:{all}",
+    "gateway": "gateway:{api.coinbase.com}:market",
     "lease": "stream:lease:{default}",
     "epoch": "stream:epoch:{default}",
 }
+
+
+def copies(keys: Keys) -> dict[str, Copy]:
+    """Every copy of a REST answer."""
+    return {
+        "ticker_copy": keys.ticker_copy(BTC),
+        "candles_copy": keys.candles_copy(BTC, Granularity.ONE_HOUR, 350),
+        "accounts_copy": keys.accounts_copy,
+        "breakdown_copy": keys.breakdown_copy(UUID),
+        "products_copy": keys.products_copy,
+    }
 
 
 def names(keys: Keys) -> dict[str, str]:
@@ -49,8 +73,10 @@ def names(keys: Keys) -> dict[str, str]:
         "currencies": keys.currencies,
         "candles": keys.candles(BTC),
         "candles_meta": keys.candles_meta(BTC),
-        "products": keys.products,
-        "products_stale": keys.products_stale,
+        **{name: copy.key for name, copy in copies(keys).items()},
+        "gateway": keys.gateway("api.coinbase.com", "market"),
+        "counters": keys.counters(60, 1795187040),
+        "counters_summed": keys.counters_summed,
         "feeds": keys.feeds,
         "wanted": keys.wanted,
         "status": keys.status,
@@ -63,7 +89,7 @@ def names(keys: Keys) -> dict[str, str]:
 
 def test_every_name_is_tested_here() -> None:
     """A key added to `Keys` is added to this table."""
-    public = {name for name in vars(Keys) if not name.startswith("_")} - {"prefix", "cluster"}
+    public = {name for name in vars(Keys) if not name.startswith("_")} - {"prefix", "cluster", "sums"}
     assert public == NAMES.keys()
 
 
@@ -94,3 +120,45 @@ def test_value_and_shadow_share_a_hash_tag() -> None:
 def test_lives_are_those_of_the_contract() -> None:
     """A minute for a ticker, a day for its shadow, 15 s for the status."""
     assert (TICKER_TTL_S, STALE_TTL_S, STATUS_TTL_S) == (60, 86400, 15)
+
+
+@pytest.mark.parametrize("keys", [Keys(), Keys("p:", cluster=True)])
+def test_copies_lie_beside_their_stale_ones(keys: Keys) -> None:
+    """Two names, one slot, and the stale one lives longer."""
+    for copy in copies(keys).values():
+        assert copy.stale_key == f"{copy.key}:stale"
+        assert copy.ttl_s < copy.stale_ttl_s
+
+
+def test_copies_live_as_long_as_the_contract_says() -> None:
+    """Fresh and stale, in seconds."""
+    assert {name: (copy.ttl_s, copy.stale_ttl_s) for name, copy in copies(Keys()).items()} == {
+        "ticker_copy": (30, 300),
+        "candles_copy": (300, 3600),
+        "accounts_copy": (120, 3600),
+        "breakdown_copy": (30, 300),
+        "products_copy": (3600, 86400),
+    }
+
+
+def test_candles_of_another_length_or_number_are_another_copy() -> None:
+    """Neither may be taken for the other."""
+    made = {Keys().candles_copy(BTC, granularity, limit).key for granularity in Granularity for limit in (1, 350)}
+    assert len(made) == 2 * len(Granularity)
+
+
+def test_what_callers_share_is_of_one_exchange_and_one_slot() -> None:
+    """One script touches all of it; the budget of one exchange is none of another's."""
+    keys = Keys(cluster=True)
+    one = {keys.gateway("a", part) for part in ("market", "private", "breaker")}
+    assert len(one) == 3
+    assert {key[key.index("{") : key.index("}") + 1] for key in one} == {"{a}"}
+    assert not one & {keys.gateway("b", part) for part in ("market", "private", "breaker")}
+
+
+@pytest.mark.parametrize("keys", [Keys(), Keys("p:"), Keys("p:", cluster=True)])
+def test_sums_are_filed_under_what_they_sum(keys: Keys) -> None:
+    """By the names of the contract, and the prefix before them."""
+    names = ["api_429_errors:last_5min", "api_429_errors:last_hour", "api_calls:last_hour"]
+    names += ["cache_hits:last_5min", "cache_misses:last_5min"]
+    assert keys.sums() == {name: keys.prefix + name for name in names}
