@@ -18,7 +18,8 @@ from streamer.store.address import hide_password
 
 COMMAND_DEADLINE_S = 1.0
 """No command takes longer. redis-py 8's own defaults took 57.9 s to fail one GET on a frozen server."""
-_CONNECT_TIMEOUT_S = 0.5
+CONNECT_TIMEOUT_S = 0.5
+"""Nor does connecting."""
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Store:
             url,
             decode_responses=False,
             max_connections=max_connections,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
             # Our own deadline, in `answer`, covers reading and writing. With a socket timeout redis-py 8.1 wraps
             # each write in asyncio.wait_for, which costs a task a command and, before Python 3.12, swallows a
             # cancellation that arrives as the write completes: the task then never ends.

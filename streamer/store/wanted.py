@@ -8,7 +8,7 @@ import msgspec
 import orjson
 
 from streamer.model import ProductId, is_product_id
-from streamer.store.connect import Store
+from streamer.store.connect import Script, Store
 from streamer.store.keys import Keys
 from streamer.store.records import parse_json
 
@@ -34,6 +34,7 @@ class WantedSet:
 
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store, self._key = store, keys.wanted
+        self._note, self._evict = Script(store, "wanted_note"), Script(store, "wanted_evict")
 
     async def add(self, product_ids: Iterable[ProductId], *, by: str, pinned: bool = True) -> list[ProductId]:
         """Ask for products; return those that nobody had asked for before."""
@@ -54,6 +55,25 @@ class WantedSet:
         if not product_ids:
             return 0
         return int(await self._store.answer(self._store.client.hdel(self._key, *product_ids)))
+
+    async def note_reads(self, product_ids: Collection[ProductId], missing: Collection[ProductId], cap: int) -> int:
+        """Note that products are read; ask for those that are `missing` from the stream.
+
+        Args:
+            cap: Most products that reads may have asked for.
+
+        Returns:
+            How many were refused because of the cap.
+        """
+        if not product_ids and not missing:
+            return 0
+        arguments: list[str | int | bytes] = [cap, len(product_ids), *product_ids, *missing]
+        return int(await self._note([self._key], arguments))
+
+    async def evict_idle(self, idle_s: float) -> list[ProductId]:
+        """Drop what is not pinned and nobody has read for `idle_s`; return what was dropped."""
+        gone = await self._evict([self._key], [int(idle_s * 1000)])
+        return [ProductId(name.decode(errors="replace")) for name in gone]
 
     async def mend(self) -> bool:
         """Remove the key if it is no hash, so not ours; return whether it was."""
