@@ -28,7 +28,7 @@ from streamer.store.embedded import EmbeddedRedis
 
 BIN = Path(sys.executable).parent
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD", "BTC-USDC")
-_MARKET = "BTC-USD,ETH-USD,SOL-USD"  # BTC-USDC has no book of its own
+MARKET = ("BTC-USD", "ETH-USD", "SOL-USD")  # BTC-USDC has no book of its own
 _START_S = 20.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -94,16 +94,25 @@ class Rig:
     control: Control
     stream: Process
     log: Path
+    rest_url: str
+    ca_file: str
+    key_file: str
 
 
 @asynccontextmanager
 async def rig(
-    *, products: Sequence[str] = PRODUCTS, transport: str | None = None, seed: int = 0, keep: Path | None = None
+    *,
+    products: Sequence[str] = PRODUCTS,
+    market: Sequence[str] = MARKET,
+    transport: str | None = None,
+    seed: int = 0,
+    keep: Path | None = None,
 ) -> AsyncIterator[Rig]:
     """Run everything for as long as the block takes.
 
     Args:
         products: What start-stream is to carry.
+        market: What is traded; ids that share another's book are not among it.
         transport: STREAMER_TRANSPORT; None leaves the choice to start-stream.
         seed: Of the market.
         keep: Folder for logs and keys; None for one that is removed at the end.
@@ -114,13 +123,22 @@ async def rig(
     try:
         async with (
             EmbeddedRedis(folder / "redis") as redis,
-            _simulator(folder, seed) as where,
+            _simulator(folder, market, seed) as where,
             _stream(folder, redis.url, where, products, transport) as stream,
         ):
             reader, writer = await asyncio.open_connection("127.0.0.1", where["control_port"], limit=64 << 20)
             control = Control(reader, writer)
             try:
-                yield Rig(redis.url, redis.version, control, stream, folder / "stream.log")
+                yield Rig(
+                    redis.url,
+                    redis.version,
+                    control,
+                    stream,
+                    log=folder / "stream.log",
+                    rest_url=where["rest_url"],
+                    ca_file=where["ca"],
+                    key_file=str(folder / "key.json"),
+                )
             finally:
                 control.close()
     finally:
@@ -129,8 +147,8 @@ async def rig(
 
 
 @asynccontextmanager
-async def _simulator(folder: Path, seed: int) -> AsyncIterator[dict[str, Any]]:
-    flags = ("--products", _MARKET, "--rate", "20", "--seed", str(seed))
+async def _simulator(folder: Path, market: Sequence[str], seed: int) -> AsyncIterator[dict[str, Any]]:
+    flags = ("--products", ",".join(market), "--rate", "20", "--seed", str(seed))
     flags += ("--make-key", str(folder / "key.json"), "--tls-dir", str(folder / "tls"))
     with (folder / "simulator.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

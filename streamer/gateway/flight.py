@@ -82,14 +82,16 @@ class FlightBoard:
         parts = [f"{part}:{request.copy.key}" for request in requests for part in ("flight", "failed", "urge")]
         return [self._keys.gateway(self._scope, part) for part in parts]
 
-    async def board(self, requests: Sequence[Request[Any]], priority: Priority) -> tuple[int, list[Boarding]]:
+    async def board(self, wanted: Sequence[tuple[Request[Any], Priority]]) -> tuple[int, list[Boarding]]:
         """Lead what nobody leads and join the rest; return the clock of Redis in ms, and where each stands.
 
         What is kept is read after the lease is taken: who leads without seeing a copy is the first. What is joined
         is to be waited for with `landed`.
         """
+        requests = [request for request, _ in wanted]
         self._landings.expect([request.copy.key for request in requests])
-        arguments: list[str | int | bytes] = [self._token, int(LEASE_S * 1000), int(priority)]
+        arguments: list[str | int | bytes] = [self._token, int(LEASE_S * 1000)]
+        arguments += [int(priority) for _, priority in wanted]
         now_ms, *replies = await self._board(self._names(requests), arguments)
         kept = await self._store.answer(self._store.client.mget([r.copy.key for r in requests]))
         boardings = []
@@ -108,12 +110,15 @@ class FlightBoard:
         left_s = max(0.0, int(reply[1]) / 1000) if standing is Standing.JOINED else 0.0
         return Boarding(standing, left_s=left_s, copy=copy)
 
-    async def renew(self, requests: Sequence[Request[Any]]) -> Priority:
-        """Keep the leases of flights that we lead; return the highest priority of those who joined them."""
-        arguments: list[str | int | bytes] = [self._token, int(LEASE_S * 1000), int(Priority.BACKGROUND)]
+    async def renew(self, requests: Sequence[Request[Any]]) -> list[Priority | None]:
+        """Keep the leases of flights that we lead; return the highest priority of those who joined each, if any."""
+        arguments: list[str | int | bytes] = [self._token, int(LEASE_S * 1000)]
+        arguments += [int(Priority.BACKGROUND)] * len(requests)
         _, *replies = await self._board(self._names(requests), arguments)
-        urges = [int(urge) for standing, urge in replies if standing == b"led" and urge in _PRIORITIES]
-        return Priority(min(urges, default=Priority.BACKGROUND))
+        return [
+            Priority(int(urge)) if standing == b"led" and urge in _PRIORITIES else None
+            for standing, urge in replies
+        ]
 
     async def land(self, outcomes: Sequence[tuple[Request[Any], StreamerError | None]]) -> None:
         """End flights that we lead, and tell all who wait; an error that others would meet as well is kept."""

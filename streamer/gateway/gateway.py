@@ -20,7 +20,7 @@ import msgspec
 from streamer.errors import QueueTimeout, RestUnavailable, StoreUnavailable, StreamerError, UnknownProduct
 from streamer.gateway.cache import CopyStore
 from streamer.gateway.flight import LEASE_S, Boarding, FlightBoard, Standing
-from streamer.gateway.group import Flight, Group, together
+from streamer.gateway.group import Flight, Group, grouped, together
 from streamer.gateway.names import Names
 from streamer.gateway.requests import Fetched, Request
 from streamer.providers.base import ANY, Call, RestSource
@@ -30,8 +30,8 @@ from streamer.store.keys import Keys
 
 T = TypeVar("T")
 
-_GATHER_S = 0.004
-"""For so long a flight that shares its call with others waits for them."""
+_GATHER_S = 0.003
+"""For so long a flight waits for others, to share a call or at least the round trips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,9 @@ class Gateway:
         self._copies = CopyStore(store)
         self._names = Names(store, keys)
         self._flights: dict[str, Flight] = {}
-        self._gathering: dict[type[Request[Any]], list[Flight]] = {}
+        self._departing: list[Flight] = []
+        self._led: set[Group] = set()
+        self._renewing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def fetch(self, request: Request[T], call: Call = ANY, *, since: float | None = None) -> Answer[T]:
@@ -138,10 +140,7 @@ class Gateway:
                 flight.call = replace(flight.call, priority=call.priority)
             return flight
         flight = self._flights[request.copy.key] = Flight(request, call, since)
-        if request.batch > 1:
-            self._gather(flight)
-        else:
-            self._start(self._fly([flight]))
+        self._gather(flight)
         return flight
 
     def _gone(self, flight: Flight) -> None:
@@ -149,21 +148,20 @@ class Gateway:
             del self._flights[flight.request.copy.key]
 
     def _gather(self, flight: Flight) -> None:
-        kind = type(flight.request)
-        waiting = self._gathering.setdefault(kind, [])
-        waiting.append(flight)
-        if len(waiting) == 1:
-            asyncio.get_running_loop().call_later(_GATHER_S, self._depart, kind)
+        """Have it wait a moment for others: they board in one round trip, and some share a call."""
+        self._departing.append(flight)
+        if len(self._departing) == 1:
+            asyncio.get_running_loop().call_later(_GATHER_S, self._depart)
 
-    def _depart(self, kind: type[Request[Any]]) -> None:
-        waiting = self._gathering.pop(kind, [])
-        for at in range(0, len(waiting), kind.batch):
-            self._start(self._fly(waiting[at : at + kind.batch]))
+    def _depart(self) -> None:
+        flights, self._departing = self._departing, []
+        self._start(self._fly(flights))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _arrival(self, flight: Flight) -> Answer[Any] | StreamerError:
         request = flight.request
@@ -178,40 +176,43 @@ class Gateway:
             raise error
         copy = flight.result.result()
         try:
-            value = request.parse(bytes(copy.value), self._copies.time_of(copy))
+            return Answer(flight.parsed(copy, self._copies.time_of(copy)), copy, self._copies.age_s(copy))
         except ValueError as exc:
             return RestUnavailable(request.what, f"an answer without sense: {exc}")
-        return Answer(value, copy, self._copies.age_s(copy))
 
-    # -- one flight ----------------------------------------------------------------------------------------------
+    # -- flights -------------------------------------------------------------------------------------------------
 
     async def _fly(self, flights: Sequence[Flight]) -> None:
-        """Bring all flights to an end, whatever happens."""
+        """See to it that all flights come to an end, whatever happens."""
         try:
-            try:
-                boardings = await self._boarded(flights)
-            except StoreUnavailable:
-                await self._fly_alone(flights)
-                return
-            led = [f for f, boarding in zip(flights, boardings, strict=True) if self._is_led(f, boarding)]
-            for flight, boarding in zip(flights, boardings, strict=True):
-                if boarding.standing is Standing.JOINED and not flight.result.done():
-                    self._start(self._follow(flight, boarding.left_s))
-            if led:
-                await self._lead(led)
+            boardings = await self._boarded(flights)
+        except StoreUnavailable:
+            for group in grouped(flights):
+                self._start(self._fly_alone(group))
+            return
         except Exception as exc:  # noqa: BLE001 - a bug must reach those who wait, not die with the task
-            for flight in flights:
-                if not flight.result.done():
-                    flight.result.set_exception(exc)
-        finally:
-            for flight in flights:
-                if flight.result.done():
-                    self._gone(flight)
+            self._crashed(flights, exc)
+            return
+        led = []
+        for flight, boarding in zip(flights, boardings, strict=True):
+            if flight.result.done():
+                self._gone(flight)
+            elif boarding.standing is Standing.JOINED:
+                self._start(self._follow(flight, boarding.left_s))
+            else:
+                led.append(flight)
+        for group in grouped(led):
+            self._start(self._lead(group))
+
+    def _crashed(self, flights: Sequence[Flight], exc: Exception) -> None:
+        for flight in flights:
+            self._gone(flight)
+            if not flight.result.done():
+                flight.result.set_exception(exc)
 
     async def _boarded(self, flights: Sequence[Flight]) -> list[Boarding]:
         """Board; what has landed since it was asked for is answered at once."""
-        priority = together(flights).priority
-        now_ms, boardings = await self._board.board([flight.request for flight in flights], priority)
+        now_ms, boardings = await self._board.board([(flight.request, flight.call.priority) for flight in flights])
         self._copies.clock_is(now_ms)
         unneeded = []
         for flight, boarding in zip(flights, boardings, strict=True):
@@ -225,10 +226,6 @@ class Gateway:
             await self._board.land(unneeded)
         return boardings
 
-    @staticmethod
-    def _is_led(flight: Flight, boarding: Boarding) -> bool:
-        return boarding.standing is Standing.LED and not flight.result.done()
-
     async def _follow(self, flight: Flight, left_s: float) -> None:
         """Wait for the landing of a flight that another process leads; where it is lost, take it over."""
         self.counts.joined += 1
@@ -240,45 +237,61 @@ class Gateway:
             flight.fail(QueueTimeout(flight.request.what, "no answer in the time that there was"))
             self._gone(flight)
         else:
-            await self._fly([flight])
+            self._gather(flight)
 
     def _is_over(self, flight: Flight) -> bool:
         deadline = flight.call.deadline
         return deadline is not None and time.monotonic() > deadline
 
-    async def _lead(self, flights: Sequence[Flight]) -> None:
+    async def _lead(self, group: Group) -> None:
         """Make the call, answer, keep the answers, and let go."""
-        group = Group(flights)
-        renewing = asyncio.create_task(self._renew(group))
+        self._led.add(group)
+        if self._renewing is None or self._renewing.done():
+            self._renewing = self._start(self._renew())
         try:
             outcomes = await self._ask(group)
+            with suppress(StoreUnavailable):  # the next ones to ask then ask for themselves
+                await self._copies.keep([(f.request, o) for f, o in outcomes if isinstance(o, StoredCopy)])
+                await self._board.land(
+                    [(f.request, o if isinstance(o, StreamerError) else None) for f, o in outcomes]
+                )
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._crashed(group.flights, exc)
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-        with suppress(StoreUnavailable):  # the next ones to ask then ask for themselves
-            await self._copies.keep([(f.request, o) for f, o in outcomes if isinstance(o, StoredCopy)])
-        with suppress(StoreUnavailable):
-            await self._board.land([(f.request, o if isinstance(o, StreamerError) else None) for f, o in outcomes])
+            self._led.discard(group)
+            for flight in group.flights:
+                self._gone(flight)
 
-    async def _renew(self, group: Group) -> None:
-        requests = [flight.request for flight in group.flights]
+    async def _renew(self) -> None:
+        """Keep all leases that we hold, as long as there are any."""
         while True:
             await asyncio.sleep(LEASE_S / 3)
+            groups = list(self._led)
+            if not groups:
+                return
+            flights = [(group, flight) for group in groups for flight in group.flights]
             with suppress(StoreUnavailable):
-                group.hurry(await self._board.renew(requests))
+                urges = await self._board.renew([flight.request for _, flight in flights])
+                for (group, _), urge in zip(flights, urges, strict=True):
+                    if urge is not None:
+                        group.hurry(urge)
 
-    async def _fly_alone(self, flights: Sequence[Flight]) -> None:
+    async def _fly_alone(self, group: Group) -> None:
         """Ask without Redis: others may ask the same, each within its own small budget."""
-        asking = []
-        for flight in flights:
-            kept = self._copies.remembered(flight.request.copy.key)
-            if kept is not None and self._copies.is_fresh(kept, flight.request):
-                flight.land(kept)
-            else:
-                asking.append(flight)
-        for flight, outcome in await self._ask(Group(asking)) if asking else ():
-            if isinstance(outcome, StoredCopy):
-                self._copies.remember(flight.request.copy.key, outcome)
+        try:
+            for flight in group.flights:
+                kept = self._copies.remembered(flight.request.copy.key)
+                if kept is not None and self._copies.is_fresh(kept, flight.request):
+                    flight.land(kept)
+            asking = [flight for flight in group.flights if not flight.result.done()]
+            for flight, outcome in await self._ask(Group(asking)) if asking else ():
+                if isinstance(outcome, StoredCopy):
+                    self._copies.remember(flight.request.copy.key, outcome)
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._crashed(group.flights, exc)
+        finally:
+            for flight in group.flights:
+                self._gone(flight)
 
     async def _ask(self, group: Group) -> list[tuple[Flight, StoredCopy | StreamerError]]:
         """Call, and answer all who wait."""
@@ -322,10 +335,11 @@ class Gateway:
 
     async def close(self) -> None:
         """End all that is under way; whoever waits is told."""
+        flights = list(self._flights.values())
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for flight in list(self._flights.values()):
+        for flight in flights:
             self._gone(flight)
             flight.fail(QueueTimeout(flight.request.what, "the gateway was closed"))
         await self._board.close()

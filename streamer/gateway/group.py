@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from streamer.errors import StreamerError
@@ -31,13 +32,24 @@ class Flight:
         result: What all who wait for it wait for.
     """
 
-    __slots__ = ("call", "group", "request", "result", "since")
+    __slots__ = ("_value", "call", "group", "request", "result", "since")
 
     def __init__(self, request: Request[Any], call: Call, since: float) -> None:
         self.request, self.call, self.since = request, call, since
         self.group: Group | None = None
+        self._value: Any = None
         self.result: asyncio.Future[StoredCopy] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(_retrieved)
+
+    def parsed(self, copy: StoredCopy, fetched: datetime) -> Any:
+        """Return what the answer means; read once, however many wait for it.
+
+        Raises:
+            ValueError: It makes no sense.
+        """
+        if self._value is None:
+            self._value = self.request.parse(bytes(copy.value), fetched)
+        return self._value
 
     def land(self, copy: StoredCopy) -> None:
         """Answer all who wait."""
@@ -97,6 +109,16 @@ def _retrieved(result: asyncio.Future[StoredCopy]) -> None:
     """All who waited may have left: then nobody looks at the error."""
     if not result.cancelled():
         result.exception()
+
+
+def grouped(flights: Sequence[Flight]) -> list[Group]:
+    """Return the calls that it takes to answer flights."""
+    kinds: dict[type[Request[Any]], list[Flight]] = {}
+    for flight in flights:
+        kinds.setdefault(type(flight.request), []).append(flight)
+    return [
+        Group(some[at : at + kind.batch]) for kind, some in kinds.items() for at in range(0, len(some), kind.batch)
+    ]
 
 
 def together(flights: Sequence[Flight]) -> Call:

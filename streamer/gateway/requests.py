@@ -215,16 +215,21 @@ class AccountsRequest(Request[tuple[Account, ...]]):
         cls, requests: Sequence[AccountsRequest], rest: RestSource, call: Call, fetched_s: float
     ) -> Sequence[Fetched]:
         """Ask for all pages."""
-        accounts = [
-            {
-                "uuid": a.uuid,
-                "currency": a.currency,
-                "available_balance": {"value": f"{a.available:f}", "currency": a.currency},
-                "hold": {"value": f"{a.hold:f}", "currency": a.currency},
-            }
-            for a in await rest.accounts(call)
-        ]
-        return [encode_value({"accounts": accounts, "has_next": False, "cursor": "", "size": len(accounts)})]
+        return [encode_accounts(await rest.accounts(call))]
+
+
+def encode_accounts(accounts: Sequence[Account]) -> bytes:
+    """Return wallets as REST gives them, all on one page."""
+    entries = [
+        {
+            "uuid": a.uuid,
+            "currency": a.currency,
+            "available_balance": {"value": f"{a.available:f}", "currency": a.currency},
+            "hold": {"value": f"{a.hold:f}", "currency": a.currency},
+        }
+        for a in accounts
+    ]
+    return encode_value({"accounts": entries, "has_next": False, "cursor": "", "size": len(entries)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,9 +14,6 @@ SUMS_TTL_S: Final = 10
 _SUM_EVERY_S: Final = 3
 _FINE_S, _COARSE_S = 10, 60
 _FIVE_MINUTES_S, _HOUR_S = 300, 3600
-
-HIT, MISS, CALL, LIMITED = "hit", "miss", "call", "429"
-"""The first word of a counter's name; further words, after colons, say what of."""
 
 
 class Counters:
@@ -44,18 +42,10 @@ class Counters:
             await self._sum(seconds)
 
     async def _sum(self, now_s: int) -> None:
-        fine = await self.totals(_FIVE_MINUTES_S, now_s)
-        hour = await self.totals(_HOUR_S, now_s)
-        sums = {
-            "api_429_errors:last_5min": _of(fine, LIMITED),
-            "api_429_errors:last_hour": _of(hour, LIMITED),
-            "api_calls:last_hour": _of(hour, CALL),
-            "cache_hits:last_5min": _of(fine, HIT),
-            "cache_misses:last_5min": _of(fine, MISS),
-        }
+        totals = {window_s: await self.totals(window_s, now_s) for window_s in (_FIVE_MINUTES_S, _HOUR_S)}
         pipeline = self._store.client.pipeline(transaction=False)
-        for name, key in self._keys.sums().items():
-            pipeline.set(key, sums[name], ex=SUMS_TTL_S)
+        for (kind, window_s), key in self._keys.sums().items():
+            pipeline.set(key, sum_of(totals[window_s], kind), ex=SUMS_TTL_S)
         await self._store.answer(pipeline.execute(raise_on_error=False))
 
     async def totals(self, window_s: int, now_s: int) -> dict[str, int]:
@@ -75,5 +65,25 @@ class Counters:
         return totals
 
 
-def _of(totals: Mapping[str, int], kind: str) -> int:
+class Tally:
+    """Tells all what one process has counted since it last told."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._told: Counter[str] = Counter()
+
+    async def tell(self, counted: Counter[str]) -> None:
+        """Tell what has come to the counts since start.
+
+        Raises:
+            StoreUnavailable: Redis does not answer; the next time tells all of it.
+        """
+        news = {name: number - self._told[name] for name, number in counted.items() if number > self._told[name]}
+        if news:
+            await self._counters.add(news)
+            self._told = counted
+
+
+def sum_of(totals: Mapping[str, int], kind: str) -> int:
+    """Return how many of one kind there are, such as all hits."""
     return sum(number for name, number in totals.items() if name.partition(":")[0] == kind)

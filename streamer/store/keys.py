@@ -20,6 +20,8 @@ STALE_TTL_S = 24 * 3600
 """Life of a stale shadow of a realtime hash."""
 STATUS_TTL_S = 15
 """Life of `stream:status`; its absence means that no ingester reports."""
+HIT, MISS, CALL, LIMITED = "hit", "miss", "call", "429"
+"""The first word of the name of a counter of all processes; further words, after colons, say what of."""
 
 
 class Copy(NamedTuple):
@@ -126,11 +128,16 @@ class Keys:
         """There while the sums below are fresh enough (string)."""
         return f"{self.prefix}counters:summed"
 
-    def sums(self) -> dict[str, str]:
-        """The sums over sliding windows, by what they sum (integers)."""
-        names = [f"api_429_errors:last_{window}" for window in ("5min", "hour")]
-        names += ["api_calls:last_hour", "cache_hits:last_5min", "cache_misses:last_5min"]
-        return {name: f"{self.prefix}{name}" for name in names}
+    def sums(self) -> dict[tuple[str, int], str]:
+        """The sums over sliding windows, by what they sum and the window in seconds (integers)."""
+        names = {
+            (LIMITED, 300): "api_429_errors:last_5min",
+            (LIMITED, 3600): "api_429_errors:last_hour",
+            (CALL, 3600): "api_calls:last_hour",
+            (HIT, 300): "cache_hits:last_5min",
+            (MISS, 300): "cache_misses:last_5min",
+        }
+        return {what: f"{self.prefix}{name}" for what, name in names.items()}
 
     # -- the stream itself ---------------------------------------------------------------------------------------
 

@@ -85,12 +85,10 @@ local function window_free_at(limit, length, ahead)
     nth = {}
     at = nth_latest(index)
   end
-  if at < 0 then
-    if rounds > 0 then return now + rounds * length, now + rounds * length end
-    return 0, 0
-  end
-  local after = (1 + rounds) * length + 1
-  return at + after, min(at, now) + after
+  local least, later = 0, 0
+  if rounds > 0 then least, later = now, rounds * (length + 1) end
+  if at < 0 then return least + later, least + later end
+  return max(least, at + length + 1) + later, max(least, min(at, now) + length + 1) + later
 end
 
 local function factor_of(penalty)

@@ -266,7 +266,7 @@ async def test_cancelled_at_any_await_nothing_is_left(
     await asyncio.gather(caller, return_exceptions=True)
     async with asyncio.timeout(2):
         assert (await party.gateway.fetch(request)).value
-    await until(lambda: not party.gateway._tasks and not party.gateway._flights, 2)
+    await until(lambda: not party.gateway._led and not party.gateway._flights, 2)
     assert redis.ask("KEYS", "gateway:*flight*") == []
 
 

@@ -159,6 +159,11 @@ def test_what_callers_share_is_of_one_exchange_and_one_slot() -> None:
 @pytest.mark.parametrize("keys", [Keys(), Keys("p:"), Keys("p:", cluster=True)])
 def test_sums_are_filed_under_what_they_sum(keys: Keys) -> None:
     """By the names of the contract, and the prefix before them."""
-    names = ["api_429_errors:last_5min", "api_429_errors:last_hour", "api_calls:last_hour"]
-    names += ["cache_hits:last_5min", "cache_misses:last_5min"]
-    assert keys.sums() == {name: keys.prefix + name for name in names}
+    names = {
+        ("429", 300): "api_429_errors:last_5min",
+        ("429", 3600): "api_429_errors:last_hour",
+        ("call", 3600): "api_calls:last_hour",
+        ("hit", 300): "cache_hits:last_5min",
+        ("miss", 300): "cache_misses:last_5min",
+    }
+    assert keys.sums() == {what: keys.prefix + name for what, name in names.items()}

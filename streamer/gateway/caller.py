@@ -1,0 +1,158 @@
+"""The gateway of a process that reads: put together when it is first needed, from the settings and from Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from streamer.coinbase.auth import Signer, find_key
+from streamer.coinbase.clock import ExchangeClock
+from streamer.coinbase.rest import CoinbaseRest
+from streamer.errors import CallNotMade, ConfigError, StoreUnavailable, StreamerError
+from streamer.gateway.admission import Admission, Snapshot, budgets
+from streamer.gateway.gate import CallGate
+from streamer.gateway.gateway import Answer, Gateway
+from streamer.gateway.group import MarkingGate
+from streamer.gateway.requests import AccountsRequest, BreakdownRequest, Request
+from streamer.gateway.statistics import Statistics
+from streamer.model import Source
+from streamer.providers.base import Call
+from streamer.settings import REST_URL, WS_URL, Settings, owner_name
+from streamer.store.connect import Store
+from streamer.store.keys import Keys
+from streamer.store.records import parse_json
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class _Status(msgspec.Struct):
+    source: str = ""
+    rest_url: str | None = None
+
+
+class Caller:
+    """Fetches over REST for a reader. Builds nothing until something has to be fetched."""
+
+    def __init__(self, store: Store, keys: Keys, settings: Settings) -> None:
+        self._store, self._keys, self._settings = store, keys, settings
+        self._gateway: Gateway | None = None
+        self._admission: Admission | None = None
+        self._lock: asyncio.Lock | None = None
+
+    async def fetch(
+        self, requests: Sequence[Request[Any]], call: Call, since: float
+    ) -> list[Answer[Any] | StreamerError]:
+        """Return an answer to each request, in order, or why there is none."""
+        try:
+            gateway = await self.gateway()
+        except StreamerError as exc:
+            return [exc] * len(requests)
+        needs_key = [isinstance(request, AccountsRequest | BreakdownRequest) for request in requests]
+        if any(needs_key) and not gateway.rest.has_key:
+            refusal = CallNotMade("accounts", "no key: set COINBASE_API_KEY and COINBASE_API_SECRET")
+            public = [request for request, private in zip(requests, needs_key, strict=True) if not private]
+            answers = iter(await gateway.fetch_all(public, call, since=since))
+            return [refusal if private else next(answers) for private in needs_key]
+        return await gateway.fetch_all(requests, call, since=since)
+
+    def statistics(self) -> Statistics | None:
+        """Return what has become of this process's calls; None where it has made none."""
+        return None if self._admission is None else self._admission.statistics
+
+    async def gateway(self) -> Gateway:
+        """Return the gateway.
+
+        Raises:
+            StreamerError: There is no REST to call: the exchange is another one, and has not told where it has it.
+        """
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        async with self._lock:
+            if self._gateway is None:
+                self._gateway = await self._build()
+            return self._gateway
+
+    async def snapshot(self) -> Snapshot:
+        """Return how the calls of all processes stand.
+
+        Raises:
+            StreamerError: Redis does not answer, or there is no REST to call.
+        """
+        url, _ = await self._rest_url()
+        return await self._admitting(url).snapshot()
+
+    def _admitting(self, url: str) -> Admission:
+        if self._admission is None:
+            self._admission = admission_of(self._settings, self._store, url)
+        return self._admission
+
+    async def _build(self) -> Gateway:
+        settings = self._settings
+        url, source = await self._rest_url()
+        key = find_key(settings) if source is Source.COINBASE or "rest_url" in settings.model_fields_set else None
+        rest = CoinbaseRest(
+            url,
+            signer=Signer(key, backdate_s=settings.nbf_backdate_s) if key is not None else None,
+            clock=ExchangeClock(),
+            gate=MarkingGate(CallGate(self._admitting(url))),
+            ca_file=settings.ca_file,
+            source=source,
+        )
+        return Gateway(rest, self._store, self._keys, scope=scope_of(url))
+
+    async def _rest_url(self) -> tuple[str, Source]:
+        """Return where REST is. What Redis holds of one exchange is never completed from another."""
+        settings = self._settings
+        if "rest_url" in settings.model_fields_set:
+            return settings.rest_url, Source.COINBASE
+        try:
+            raw = await self._store.answer(self._store.client.get(self._keys.status))
+        except StoreUnavailable:
+            raw = None
+        status = parse_json(raw, _Status) if isinstance(raw, bytes) else None
+        if status is not None and status.source == Source.SIMULATOR:
+            if status.rest_url and urlsplit(status.rest_url).hostname in _LOOPBACK:
+                return status.rest_url, Source.SIMULATOR
+            raise CallNotMade(
+                "REST", "this Redis holds simulated prices, and no STREAMER_REST_URL says where REST is"
+            )
+        if settings.ws_url != WS_URL:
+            raise CallNotMade(
+                "REST", "STREAMER_WS_URL names another exchange; STREAMER_REST_URL does not say where"
+            )
+        return settings.rest_url, Source.COINBASE
+
+    async def close(self) -> None:
+        """End all that is under way."""
+        if self._gateway is not None:
+            await self._gateway.close()
+        if self._admission is not None:
+            await self._admission.close()
+
+
+def admission_of(settings: Settings, store: Store, rest_url: str | None = None) -> Admission:
+    """Return what admits this process's calls to REST, together with those of all others.
+
+    Args:
+        rest_url: Where REST is, if not where the settings say.
+    """
+    scope = scope_of(rest_url or settings.rest_url)
+    return Admission(store, Keys(settings.key_prefix), budgets(settings), scope=scope, name=owner_name())
+
+
+def scope_of(rest_url: str) -> str:
+    """Return the name of an exchange in the keys that all its callers share.
+
+    Raises:
+        ConfigError: The URL names no host.
+    """
+    if rest_url == REST_URL:
+        return "coinbase"
+    host = urlsplit(rest_url).netloc
+    if not host:
+        raise ConfigError("rest_url", rest_url, "expected https://host[:port]")
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in host)
