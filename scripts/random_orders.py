@@ -37,6 +37,7 @@ from rig import Rig, RigError, rig, run_to_end, until
 from streamer.errors import StoreUnavailable
 from streamer.model import Balance, Basis, Reading, Tier
 from streamer.reader.reader import AsyncReader
+from streamer.settings import load
 from streamer.store.connect import Store
 from streamer.store.keys import Keys
 
@@ -82,7 +83,7 @@ class Game:
     def __init__(self, running: Rig, arguments: argparse.Namespace, say: Console) -> None:
         self._rig, self._arguments, self._say = running, arguments, say
         self._store = Store(running.redis_url)
-        self._reader = AsyncReader(self._store, Keys())
+        self._reader = AsyncReader(running.redis_url, rest=False, settings=load(demand=False))
         self.judge = Judge(arguments.bound_ms / 1000, lambda at: self.player.context(at))
         self.player = Player(
             running.control,
@@ -126,6 +127,7 @@ class Game:
             await asyncio.gather(*everything, return_exceptions=True)
         await self._judge_now(all_of_them=True)
         result = await self._figures(final_s, differs)
+        await self._reader.close()
         with suppress(StoreUnavailable):
             await self._store.close()
         return result
@@ -165,24 +167,20 @@ class Game:
     async def _all_confirmed(self) -> bool:
         if self._rig.stream.returncode is not None:
             raise RigError(f"start-stream has ended:\n{self._rig.log.read_text()[-2000:]}")
-        with suppress(StoreUnavailable):
-            readings = await self._reader.balances()
-            return bool(readings) and all(
-                r is not None and r.tier is Tier.REALTIME and r.value.basis is Basis.CONFIRMED
-                for r in readings.values()
-            )
-        return False
+        readings = await self._reader.balances()
+        return (
+            bool(readings)
+            and not readings.missing
+            and all(r.tier is Tier.REALTIME and r.value.basis is Basis.CONFIRMED for r in readings.values())
+        )
 
     # -- sampling ------------------------------------------------------------------------------------------------
 
     async def _sample(self) -> None:
         while True:
             asked_at = time.time()
-            try:
-                readings = {c: r for c, r in (await self._reader.balances()).items() if r is not None}
-            except StoreUnavailable:
-                self.unreadable += 1
-                readings = {}
+            readings = await self._reader.balances()
+            self.unreadable += any(isinstance(e.__cause__, StoreUnavailable) for e in readings.missing.values())
             at = time.time()
             for currency, reading in readings.items():
                 self._last[currency] = sample = _sample(currency, reading, asked_at, at)

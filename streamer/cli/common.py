@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamer.cli.plain import plain
 from streamer.errors import ConfigError, StreamerError
@@ -15,6 +15,8 @@ from streamer.store.address import check_redis_url, find_redis_url
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+T = TypeVar("T")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -52,14 +54,14 @@ def words(text: str, style: str = "") -> Text:
     return Text(plain(text), style=style)
 
 
-def run_async(main: Coroutine[Any, Any, int]) -> int:
+def run_async(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of a command to its end, on uvloop where it is installed."""
     try:
         import uvloop
     except ImportError:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return int(runner.run(main))
+        return runner.run(main)
 
 
 def add_redis_option(parser: argparse.ArgumentParser) -> None:

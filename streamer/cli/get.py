@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
-from streamer import settings
 from streamer.cli.common import (
     EXIT_CANNOT_TELL,
     EXIT_FAILED,
@@ -23,11 +21,10 @@ from streamer.cli.common import (
     words,
 )
 from streamer.cli.plain import plain
-from streamer.errors import ConfigError, StoreUnavailable, StreamerError
-from streamer.model import Balance, Basis, ProductId, Reading, Ticker, Tier, parse_product_id
+from streamer.errors import ConfigError, StoreUnavailable, StreamerError, UnknownProduct
+from streamer.model import Answers, Balance, Basis, ProductId, Reading, Ticker, Tier, parse_product_id
+from streamer.reader.questions import How
 from streamer.reader.reader import AsyncReader
-from streamer.store.connect import Store
-from streamer.store.keys import Keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--balances", action="store_true", help="what the account holds of each currency")
     parser.add_argument("--all", action="store_true", help="also currencies of which it holds nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--no-rest", action="store_true", help="do not ask the exchange for what Redis does not have"
+    )
+    parser.add_argument("--max-age-s", type=float, metavar="S", help="print nothing that is older")
     add_redis_option(parser)
     parser.epilog = (
         "exit status: 0 all that was asked for is there, 1 something is not, 2 bad input, 3 cannot tell: no Redis"
@@ -49,9 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise ConfigError("get", " ".join(products) or "nothing", "expected product ids, or --balances alone")
     try:
         url = need_redis_url(arguments.redis_url)
-        if arguments.balances:
-            return run_async(_get_balances(url, as_lines=arguments.json, also_empty=arguments.all))
-        return run_async(_get(products, url, as_lines=arguments.json))
+        return run_async(_ask(products, url, arguments))
     except ConfigError:
         raise
     except StreamerError as exc:  # an outage is no miss, to a script neither
@@ -59,40 +58,63 @@ def execute(arguments: argparse.Namespace) -> int:
         return EXIT_CANNOT_TELL
 
 
-@asynccontextmanager
-async def _reader(url: str) -> AsyncIterator[AsyncReader]:
-    config = settings.load()
-    store = Store(url)
-    try:
-        yield AsyncReader(store, Keys(config.key_prefix), stale_after_s=config.stale_after_s)
-    finally:
-        with suppress(StoreUnavailable):
-            await store.close()
+async def _ask(products: list[ProductId], url: str, arguments: argparse.Namespace) -> int:
+    how: How = {"max_age_s": arguments.max_age_s}
+    async with AsyncReader(url, rest=not arguments.no_rest, caller="cli") as reader:
+        if arguments.balances:
+            return _tell_balances(await reader.balances(**how), arguments)
+        return _tell(products, await reader.tickers(products, **how), arguments)
 
 
-async def _get(products: list[ProductId], url: str, *, as_lines: bool) -> int:
-    async with _reader(url) as reader:
-        readings = await reader.tickers(products)
-    if as_lines:
-        rows = {p: as_json(r) if r is not None else None for p, r in readings.items()}
-        print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+def _tell(products: list[ProductId], answers: Answers[ProductId, Ticker], arguments: argparse.Namespace) -> int:
+    _need_redis(answers)
+    if arguments.json:
+        _print_json(
+            {p: as_json(answers[p]) if p in answers else missing_json(answers.missing[p]) for p in products}
+        )
     else:
-        _print(readings)
-    return EXIT_FAILED if None in readings.values() else 0
+        _print(products, answers)
+    return _status(answers)
 
 
-async def _get_balances(url: str, *, as_lines: bool, also_empty: bool) -> int:
-    async with _reader(url) as reader:
-        readings = await reader.balances()
-    shown = {c: r for c, r in readings.items() if also_empty or r is None or r.value.total}
-    if as_lines:
-        rows = {c: balance_json(reading) if reading is not None else None for c, reading in shown.items()}
-        print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
-    elif readings:
-        _print_balances(shown, hidden=len(readings) - len(shown))
-    if not readings:
-        print("no balances in Redis: is start-stream running with a key? (stream-status tells)", file=sys.stderr)
-    return EXIT_FAILED if not readings or None in readings.values() else 0
+def _tell_balances(answers: Answers[str, Balance], arguments: argparse.Namespace) -> int:
+    _need_redis(answers)
+    shown = {c: reading for c, reading in answers.items() if arguments.all or reading.value.total}
+    missing = {c: error for c, error in answers.missing.items() if c}
+    if arguments.json:
+        rows = {c: balance_json(reading) for c, reading in shown.items()}
+        _print_json(dict(sorted((rows | {c: missing_json(error) for c, error in missing.items()}).items())))
+    elif answers or missing:
+        _print_balances(shown, missing, hidden=len(answers) - len(shown))
+    if not answers and not missing:
+        for error in answers.missing.values():
+            print(plain(str(error)), file=sys.stderr)
+        print("no balances: is start-stream running with a key? (stream-status tells)", file=sys.stderr)
+        return EXIT_FAILED
+    return _status(answers)
+
+
+def _need_redis(answers: Answers[Any, Any]) -> None:
+    """Raise where nothing is known because Redis does not answer: that is an outage, no miss."""
+    for error in answers.missing.values():
+        if not answers and isinstance(error.__cause__, StoreUnavailable):
+            raise error
+
+
+def _status(answers: Answers[Any, Any]) -> int:
+    errors = answers.missing.values()
+    if any(isinstance(error.__cause__, StoreUnavailable) for error in errors):
+        return EXIT_CANNOT_TELL
+    return EXIT_FAILED if errors else 0
+
+
+def missing_json(error: StreamerError) -> dict[str, Any]:
+    """Return what is printed as JSON for something that could not be served."""
+    return {"tier": None, "error": str(error)}
+
+
+def _print_json(rows: Mapping[str, Any]) -> None:
+    print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
 
 
 def balance_json(reading: Reading[Balance]) -> dict[str, Any]:
@@ -114,7 +136,9 @@ def balance_json(reading: Reading[Balance]) -> dict[str, Any]:
     }
 
 
-def _print_balances(readings: Mapping[str, Reading[Balance] | None], *, hidden: int) -> None:
+def _print_balances(
+    readings: Mapping[str, Reading[Balance]], missing: Mapping[str, StreamerError], *, hidden: int
+) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("currency", no_wrap=True)
     for name in ("available", "hold", "total"):
@@ -122,10 +146,11 @@ def _print_balances(readings: Mapping[str, Reading[Balance] | None], *, hidden: 
     for name in ("basis", "tier", "age", "source"):
         table.add_column(name, no_wrap=True)
     reasons: dict[str, list[str]] = {}
-    for currency, reading in readings.items():
+    for currency in sorted([*readings, *missing]):
+        reading = readings.get(currency)
         if reading is None:
             table.add_row(words(currency), "-", "", "", "", "none")
-            reasons.setdefault("nothing readable in Redis", []).append(currency)
+            reasons.setdefault(str(missing[currency]), []).append(currency)
             continue
         balance, live = reading.value, reading.tier is Tier.REALTIME
         table.add_row(
@@ -164,20 +189,24 @@ def as_json(reading: Reading[Ticker]) -> dict[str, Any]:
     }
 
 
-def _print(readings: Mapping[ProductId, Reading[Ticker] | None]) -> None:
+def _why(product_id: ProductId, error: StreamerError) -> str:
+    if isinstance(error, UnknownProduct) or isinstance(error.__cause__, StoreUnavailable):
+        return str(error)
+    return f"{error}; to have it streamed: streamer wanted add {product_id}"
+
+
+def _print(products: list[ProductId], answers: Answers[ProductId, Ticker]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (("product", "left"), ("price", "right"), ("bid", "right"), ("ask", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for name in ("tier", "age", "value age", "source"):
         table.add_column(name, no_wrap=True)
     notes = []
-    for product_id, reading in readings.items():
+    for product_id in dict.fromkeys(products):
+        reading = answers.get(product_id)
         if reading is None:
             table.add_row(product_id, "-", "", "", "none")
-            notes.append(
-                f"{product_id}: no price in Redis: not streamed yet (streamer wanted add {product_id}), "
-                "or unknown to the exchange (stream-status tells)"
-            )
+            notes.append(f"{product_id}: {_why(product_id, answers.missing[product_id])}")
             continue
         ticker, live = reading.value, reading.tier is Tier.REALTIME
         table.add_row(

@@ -13,6 +13,8 @@ from streamer.cli.common import run
 _COMMANDS = {
     "get": "print the newest price of products, with its tier and ages",
     "watch": "print every change of products as it is pushed",
+    "explain": "print what each tier has of a price, and why it is or is not served",
+    "calls": "show the REST budget, who spent it, and what the cache saved",
     "wanted": "list, add or remove the products to stream",
     "record": "record the exchange's frames into a file",
     "replay": "serve a recording as an exchange on a local port",

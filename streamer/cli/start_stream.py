@@ -20,14 +20,22 @@ from streamer.cli.common import add_redis_option, redis_url, run, run_async
 from streamer.cli.display import Progress
 from streamer.cli.exchange import brings_its_own, exchange
 from streamer.errors import ConfigError, StoreUnavailable
+from streamer.gateway.caller import admission_of
+from streamer.gateway.admission import Admission
+from streamer.gateway.gate import CallGate
+from streamer.gateway.statistics import call_counts
 from streamer.ingest.supervisor import Supervisor
 from streamer.ingest.upstream import upstream
 from streamer.model import ProductId, Source, parse_product_id
 from streamer.store.address import hide_password, setting, state_dir
 from streamer.store.connect import Store
+from streamer.store.counters import Counters, Tally
 from streamer.store.embedded import ChildEvent, EmbeddedRedis
 
 log = structlog.get_logger("streamer")
+
+_CLOSE_S = 0.5
+_TELL_EVERY_S = 3.0
 
 
 def main() -> None:
@@ -135,7 +143,8 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
         exchange(config, products=products, embedded=redis.supervise is not None) as market,
     ):
         store = Store(redis.url)
-        there = upstream(market.settings, market.source)
+        admission = admission_of(market.settings, store)
+        there = upstream(market.settings, market.source, CallGate(admission))
         supervisor = Supervisor(market.settings, store, there, products=products, defaults=config.products)
         if there.warning:
             log.warning("key.open", note=there.warning)
@@ -145,19 +154,37 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
             log.warning("exchange.simulated", note="SIMULATED PRICES, not a market; source=simulator in every hash")
         log.info("stream.starting", exchange=market.name, redis=redis.shown, products=len(products) or "as wanted")
         try:
-            await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), redis, stop)
+            telling = _tell_calls(Tally(Counters(store, supervisor.keys)), admission)
+            await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), telling, redis, stop)
         finally:
+            with suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await admission.close()
             with suppress(StoreUnavailable):
                 await store.close()
         log.info("stream.stopped", writes=supervisor.sink.writes)
     return 0
 
 
-async def _until_stopped(supervisor: Supervisor, progress: Progress, redis: _Redis, stop: asyncio.Event) -> None:
+async def _tell_calls(tally: Tally, admission: Admission) -> None:
+    """Add our REST calls to the counts of all processes, now and then."""
+    while True:
+        await asyncio.sleep(_TELL_EVERY_S)
+        with suppress(StoreUnavailable):  # the next time tells all of it
+            await tally.tell(call_counts(admission.statistics))
+
+
+async def _until_stopped(
+    supervisor: Supervisor,
+    progress: Progress,
+    telling: Coroutine[Any, Any, None],
+    redis: _Redis,
+    stop: asyncio.Event,
+) -> None:
     console = Console()
     show = progress.show_forever(console) if console.is_terminal else progress.log_forever()
     async with asyncio.TaskGroup() as tasks:
-        children = [tasks.create_task(show, name="progress")]
+        children = [tasks.create_task(show, name="progress"), tasks.create_task(telling, name="calls")]
         if redis.supervise is not None:
             children.append(tasks.create_task(redis.supervise(), name="embedded-redis"))
         await supervisor.run(stop)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 import orjson
 from rich.console import Console
 from rich.text import Text
 
-from streamer import settings
 from streamer.cli.common import add_redis_option, need_redis_url, run_async, words
 from streamer.cli.get import as_json
 from streamer.cli.plain import plain
-from streamer.errors import StoreUnavailable
 from streamer.model import ProductId, Reading, Ticker, Tier, parse_product_id
 from streamer.reader.reader import AsyncReader
-from streamer.store.connect import Store
-from streamer.store.keys import Keys
-
-_RETRY_S = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,15 +33,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 async def _watch(products: list[ProductId], url: str, *, as_lines: bool, count: int | None) -> int:
-    config = settings.load()
-    store = Store(url)
     console = Console(highlight=False, soft_wrap=True)
     printed = 0
-    try:
+    async with AsyncReader(url, rest=False, caller="cli") as reader:
         # Asked once before: a Redis that was never there is an error, one that drops later is waited for.
-        reader = AsyncReader(store, Keys(config.key_prefix), stale_after_s=config.stale_after_s)
-        await reader.tickers(products)
-        async with aclosing(_changes(store, reader, products)) as changes:
+        await reader.explain(products[0])
+        async with aclosing(reader.watch(products, on_outage=_say)) as changes:
             async for product_id, now in changes:
                 if as_lines:
                     print(orjson.dumps(as_json(now)).decode(), flush=True)
@@ -58,33 +47,12 @@ async def _watch(products: list[ProductId], url: str, *, as_lines: bool, count: 
                 printed += 1
                 if count is not None and printed >= count:
                     break
-    finally:
-        with suppress(StoreUnavailable):
-            await store.close()
     return 0
 
 
-async def _changes(
-    store: Store, reader: AsyncReader, products: list[ProductId]
-) -> AsyncGenerator[tuple[ProductId, Reading[Ticker]], None]:
-    """Yield every change, however often Redis goes and comes back; each of both is said once."""
-    is_away = False
-    while True:
-        try:
-            if is_away:
-                # Each connection of the pool died with Redis; kept, each would fail once more after its return.
-                await store.answer(store.client.connection_pool.disconnect())
-                await reader.tickers(products)  # a Redis that came back empty has no change to tell it by
-                is_away = False
-                print("Redis is back", file=sys.stderr, flush=True)
-            async with aclosing(reader.watch(products)) as changes:
-                async for change in changes:
-                    yield change
-        except StoreUnavailable as exc:
-            if not is_away:
-                print(f"{plain(str(exc))}; waiting for it", file=sys.stderr, flush=True)
-            is_away = True
-            await asyncio.sleep(_RETRY_S)
+def _say(why: str | None) -> None:
+    """Say once that Redis has gone, and once that it is back."""
+    print("Redis is back" if why is None else f"{plain(why)}; waiting for it", file=sys.stderr, flush=True)
 
 
 def _line(product_id: ProductId, now: Reading[Ticker]) -> Text:

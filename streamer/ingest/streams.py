@@ -14,6 +14,7 @@ from streamer.coinbase.messages import CANDLES, STATUS, TICKER, USER, Decoder
 from streamer.coinbase.pace import Paces
 from streamer.coinbase.session import ALL, Session
 from streamer.coinbase.transport import choose
+from streamer.gateway.warming import WarmingSource
 from streamer.ingest.accounts import AccountsKeeper
 from streamer.ingest.backfill import Backfiller
 from streamer.ingest.catalog import Catalog
@@ -23,6 +24,7 @@ from streamer.ingest.report import renewal_slice
 from streamer.ingest.sink import Sink
 from streamer.ingest.upstream import Upstream
 from streamer.model import Bucket, ProductId, Stamp
+from streamer.providers.base import RestSource
 from streamer.settings import Settings
 from streamer.store.connect import Store
 from streamer.store.keys import CANDLES_TTL_S, PORTFOLIO_TTL_S, TICKER_TTL_S, Keys
@@ -56,9 +58,12 @@ class Streams:
         self.decoder, self._paces, self._numbers = Decoder(), Paces(), count(1)
         self._wanted: Collection[ProductId] = ()
         self.catalog = Catalog()
+        rest: RestSource | None = None
+        if upstream.rest is not None:
+            rest = WarmingSource(upstream.rest, store, keys, lambda: self._wanted)
         self.products = ProductsKeeper(
             self.catalog,
-            upstream.rest,
+            rest,
             store,
             keys,
             on_aliases=self._relearn,
@@ -66,11 +71,11 @@ class Streams:
         )
         self.accounts: AccountsKeeper | None = None
         self.backfiller: Backfiller | None = None
-        if upstream.rest is not None:
+        if rest is not None:
             if upstream.user:
-                self.accounts = AccountsKeeper(sink.portfolio, upstream.rest, upstream.clock)
+                self.accounts = AccountsKeeper(sink.portfolio, rest, upstream.clock)
             if CANDLES in settings.channels:
-                self.backfiller = Backfiller(sink.candles, upstream.rest, upstream.clock, lambda: self._wanted)
+                self.backfiller = Backfiller(sink.candles, rest, upstream.clock, lambda: self._wanted)
         self._groups = {channel: self._group(channel) for channel in settings.channels if self._has(channel)}
         self._owner_tasks: list[asyncio.Task[None]] = []
         self._turn, self._was_owner = 0, False

@@ -36,6 +36,7 @@ SHARD = "default"
 _SOONEST_BEAT_S = 0.1
 _REMIND_EVERY_S = 30.0
 _FAREWELL_S = 0.7
+_EVICT_EVERY_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Supervisor:
             settings, upstream, self.sink, store, self.keys, shard=SHARD, on_state=self._news.set
         )
         self._renewed_at = -BEAT_S
+        self._evicted_at = time.monotonic()
         self._asked = list(dict.fromkeys(products))
         self._defaults = list(defaults)
         self._wanted: set[ProductId] = set(self._asked or self._defaults)
@@ -154,12 +156,20 @@ class Supervisor:
         self._converge(tasks)
         if self.lease.is_ours(time.monotonic()):
             await self.sink.retire()
+            await self._evict()
             if (
                 time.monotonic() - self._renewed_at >= BEAT_S * 0.9
             ):  # beats may come early, renewals keep their pace
                 self._renewed_at = time.monotonic()
                 self.streams.renew()
             await self._report()
+
+    async def _evict(self) -> None:
+        """Stop streaming what reads have asked for and nobody has read for long."""
+        if time.monotonic() - self._evicted_at >= _EVICT_EVERY_S:
+            self._evicted_at = time.monotonic()
+            if gone := await self._wanted_set.evict_idle(self._settings.demand_idle_s):
+                log.info("wanted.unread", products=",".join(gone))
 
     async def _look_around(self) -> None:
         """Learn what is wanted, what time it is in Redis, and whether it is still the same Redis."""
@@ -224,6 +234,7 @@ class Supervisor:
             "role": self._role(now),
             "feeds": [feed_status(one, alive_ms=self._on_redis_clock(one.proof_at)) for one in facts],
             "products": products_status(len(self._wanted), facts),
+            "rest_url": None if self._upstream.rest is None else self._settings.rest_url,
             "stale_after_ms": int(self._settings.stale_after_s * 1000),
             "sink": {
                 "dirty": sink.dirty,

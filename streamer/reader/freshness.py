@@ -6,8 +6,8 @@ that does not trade stays realtime on a live connection however old its last tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -20,6 +20,56 @@ T = TypeVar("T")
 
 STALE_AFTER_S = 5.0
 """Oldest proof of life of a feed whose values still count as realtime."""
+
+
+RECENT_S = STALE_AFTER_S
+"""A value that the stream has vouched for so lately is served, marked, before a REST call is spent on it: a gap or
+a reconnect is over sooner than the call."""
+
+_OLDEST_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How old an answer may be; None means that its tier alone decides.
+
+    Attributes:
+        max_age_s: Since it was last known to be current.
+        max_value_age_s: Since the exchange stamped it.
+    """
+
+    max_age_s: float | None = None
+    max_value_age_s: float | None = None
+
+    def why_not(self, found: Reading[object]) -> str | None:
+        """Return why a reading is too old, None where it is not."""
+        if self.max_age_s is not None and found.age_s > self.max_age_s:
+            return f"{found.age_s:.1f} s old, at most {self.max_age_s:g} s were asked for"
+        if self.max_value_age_s is not None and found.value_age_s > self.max_value_age_s:
+            return f"its value is {found.value_age_s:.1f} s old, at most {self.max_value_age_s:g} s were asked for"
+        return None
+
+
+def choose(found: Iterable[Reading[T]], bounds: Bounds, *, at_last: bool = False) -> Reading[T] | None:
+    """Return the reading to serve, None where none may be.
+
+    Realtime comes first, then what REST has just said, then a copy of REST's that is not older than what the stream
+    last vouched for. What is stale comes only where the stream vouched for it a moment ago, or where nothing else
+    is there (`at_last`): then the youngest of all is served, and says that it is stale.
+    """
+    fit = [one for one in found if bounds.why_not(one) is None]
+    by_tier: dict[Tier, Reading[T]] = {}
+    for one in fit:
+        held = by_tier.get(one.tier)
+        if held is None or one.age_s < held.age_s:
+            by_tier[one.tier] = one
+    for tier in (Tier.REALTIME, Tier.REST):
+        if tier in by_tier:
+            return by_tier[tier]
+    stale, cache = by_tier.get(Tier.STALE), by_tier.get(Tier.CACHE)
+    if stale is None or (cache is not None and cache.age_s <= stale.age_s):
+        return cache
+    return stale if at_last or stale.age_s <= RECENT_S else None
 
 
 class FeedLife(msgspec.Struct, frozen=True):
@@ -86,6 +136,17 @@ def certain_ms(stored: Vouched, feed: FeedLife | None, now_ms: int, *, is_shadow
     return known_ms
 
 
+def age_since(known_ms: int, now_ms: int, *, is_realtime: bool) -> float:
+    """Return how long ago something was last known to be current, in seconds.
+
+    Where that is in the future, as after a failover to a slower clock, nobody can tell: then it counts as old as
+    a shadow can be, or a value of long ago would be the youngest of all until that clock has caught up.
+    """
+    if known_ms - now_ms > STALE_AFTER_S * 1000 and not is_realtime:
+        return _OLDEST_S
+    return max(0.0, (now_ms - known_ms) / 1000)
+
+
 def reading(
     stored: StoredTicker,
     feed: FeedLife | None,
@@ -135,7 +196,7 @@ def _judged(
     return Reading(
         value=value,
         tier=Tier.STALE if reason else Tier.REALTIME,
-        age_s=max(0.0, (now_ms - known_ms) / 1000),
+        age_s=age_since(known_ms, now_ms, is_realtime=reason is None),
         value_age_s=max(0.0, now_ms / 1000 - time.timestamp()),
         as_of=time,
         source=stored.source.value,

@@ -1,0 +1,162 @@
+"""`streamer calls`: what the REST budget stands at, who spent it, and what the cache has saved."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from streamer import settings
+from streamer.cli.common import EXIT_CANNOT_TELL, add_redis_option, complain, need_redis_url, run_async, words
+from streamer.errors import ConfigError, StreamerError
+from streamer.gateway.admission import BudgetState, Snapshot
+from streamer.gateway.caller import Caller
+from streamer.store.connect import Store
+from streamer.store.counters import Counters, sum_of
+from streamer.store.keys import CALL, HIT, LIMITED, MISS, Keys
+
+_FIVE_MINUTES_S, _HOUR_S = 300, 3600
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_redis_option(parser)
+    parser.epilog = "exit status: 0 told, 2 bad input, 3 cannot tell: no Redis, or no REST to call"
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    try:
+        url = need_redis_url(arguments.redis_url)
+        report = run_async(_gather(url))
+    except ConfigError:
+        raise
+    except StreamerError as exc:
+        complain(exc)
+        return EXIT_CANNOT_TELL
+    if arguments.json:
+        print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(report)
+    return 0
+
+
+async def _gather(url: str) -> dict[str, Any]:
+    config = settings.load()
+    store, keys = Store(url), Keys(config.key_prefix)
+    caller = Caller(store, keys, config)
+    try:
+        snapshot = await caller.snapshot()
+        counters, now_s = Counters(store, keys), int(time.time())
+        fine = await counters.totals(_FIVE_MINUTES_S, now_s)
+        hour = await counters.totals(_HOUR_S, now_s)
+    finally:
+        await caller.close()
+        await store.close()
+    return _report(snapshot, fine, hour)
+
+
+def _report(snapshot: Snapshot, fine: Mapping[str, int], hour: Mapping[str, int]) -> dict[str, Any]:
+    hits, misses = sum_of(fine, HIT), sum_of(fine, MISS)
+    return {
+        "budgets": {budget.value: _budget(state) for budget, state in snapshot.budgets.items()},
+        "breaker": {
+            "state": snapshot.breaker,
+            "retry_s": round(snapshot.retry_s, 1),
+            "failures_in_a_row": snapshot.failures,
+        },
+        "processes": snapshot.processes,
+        "spent": _spent(snapshot),
+        "reads_last_5min": _by_tier(fine),
+        "hit_rate_last_5min": round(hits / (hits + misses), 4) if hits + misses else None,
+        "calls_last_hour": _calls(hour),
+        "errors_429_last_5min": sum_of(fine, LIMITED),
+        "errors_429_last_hour": sum_of(hour, LIMITED),
+    }
+
+
+def _budget(state: BudgetState) -> dict[str, Any]:
+    return {
+        "windows": [{"used": used, "limit": limit} for used, limit in state.windows],
+        "rate_factor": state.factor,
+        "blocked_s": round(state.blocked_s, 1),
+        "queued": state.queued,
+    }
+
+
+def _spent(snapshot: Snapshot) -> list[dict[str, Any]]:
+    spent: dict[str, int] = {}
+    for state in snapshot.budgets.values():
+        spent |= state.spent
+    rows = []
+    for label, calls in sorted(spent.items(), key=lambda pair: -pair[1]):
+        caller, _, priority = label.rpartition("|")
+        rows.append({"caller": caller, "priority": priority, "calls": calls})
+    return rows
+
+
+def _by_tier(totals: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Return reads by kind and tier; what could not be served counts as tier "none"."""
+    reads: dict[str, dict[str, int]] = {}
+    for name, number in totals.items():
+        outcome, _, rest = name.partition(":")
+        kind, _, tier = rest.partition(":")
+        if outcome in (HIT, MISS):
+            reads.setdefault(kind, {})[tier] = number
+    return reads
+
+
+def _calls(totals: Mapping[str, int]) -> list[dict[str, Any]]:
+    rows = []
+    for name, number in sorted(totals.items(), key=lambda pair: -pair[1]):
+        parts = name.split(":")
+        if parts[0] == CALL and len(parts) == 4:
+            rows.append({"route": parts[1], "priority": parts[2], "outcome": parts[3], "calls": number})
+    return rows
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    breaker = report["breaker"]
+    line = words(f"breaker {breaker['state']}", "green" if breaker["state"] == "closed" else "red")
+    if breaker["retry_s"]:
+        line.append(f", tries again in {breaker['retry_s']} s")
+    line.append(f"; {report['processes']} processes have asked for a call in the last minute")
+    console.print(line)
+    table = _table("budget", "used of limit, by window", "rate", "blocked", "waiting")
+    for name, budget in report["budgets"].items():
+        used = ", ".join(f"{window['used']}/{window['limit']}" for window in budget["windows"])
+        table.add_row(name, used, f"{budget['rate_factor']:.0%}", f"{budget['blocked_s']} s", str(budget["queued"]))
+    console.print(table)
+    if report["spent"]:
+        table = _table("who called, last 5 to 10 minutes", "priority", "calls")
+        for row in report["spent"]:
+            table.add_row(words(row["caller"]), row["priority"], str(row["calls"]))
+        console.print(table)
+    if report["reads_last_5min"]:
+        table = _table("read, last 5 minutes", "realtime", "cache", "rest", "stale", "none")
+        for kind, tiers in sorted(report["reads_last_5min"].items()):
+            table.add_row(kind, *(str(tiers.get(t, 0)) for t in ("realtime", "cache", "rest", "stale", "none")))
+        console.print(table)
+    rate = report["hit_rate_last_5min"]
+    calls = sum(row["calls"] for row in report["calls_last_hour"])
+    told = "nothing was read" if rate is None else f"{rate:.1%} of reads from realtime or cache"
+    limited = f"{report['errors_429_last_5min']} and {report['errors_429_last_hour']}"
+    console.print(
+        f"{told} in 5 minutes; {calls} REST calls in the last hour; "
+        f"429 answers in 5 minutes and in an hour: {limited}"
+    )
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table

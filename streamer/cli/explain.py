@@ -1,0 +1,101 @@
+"""`streamer explain PRODUCT`: what each tier has of a price, and why it is or is not served."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from streamer.cli.common import EXIT_CANNOT_TELL, add_redis_option, complain, need_redis_url, run_async, words
+from streamer.cli.get import as_json
+from streamer.cli.plain import plain
+from streamer.errors import ConfigError, StreamerError
+from streamer.model import Explanation, ProductId, TierSays, parse_product_id
+from streamer.reader.reader import AsyncReader
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("product", metavar="PRODUCT_ID", help="such as BTC-USD")
+    parser.add_argument("--max-age-s", type=float, metavar="S", help="as if nothing older were wanted")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_redis_option(parser)
+    parser.epilog = "REST is not asked. exit status: 0 told, 2 bad input, 3 cannot tell: no Redis"
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    product_id = parse_product_id(arguments.product)
+    try:
+        url = need_redis_url(arguments.redis_url)
+        return run_async(_explain(product_id, url, arguments.max_age_s, as_lines=arguments.json))
+    except ConfigError:
+        raise
+    except StreamerError as exc:
+        complain(exc)
+        return EXIT_CANNOT_TELL
+
+
+async def _explain(product_id: ProductId, url: str, max_age_s: float | None, *, as_lines: bool) -> int:
+    async with AsyncReader(url, caller="cli") as reader:
+        explanation = await reader.explain(product_id, max_age_s=max_age_s)
+    if as_lines:
+        print(orjson.dumps(explanation_json(explanation), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(explanation)
+    return 0
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation as JSON; `served` is null where REST would be asked."""
+    return {
+        "what": explanation.what,
+        "tiers": [
+            {
+                "where": says.where,
+                "reading": as_json(says.reading) if says.reading is not None else None,
+                "served": says.why_not is None,
+                "why_not": says.why_not,
+            }
+            for says in explanation.tiers
+        ],
+        "served": as_json(explanation.served) if explanation.served is not None else None,
+    }
+
+
+def _print(explanation: Explanation) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("where", no_wrap=True)
+    table.add_column("tier", no_wrap=True)
+    table.add_column("price", justify="right", no_wrap=True)
+    for name in ("age", "value age", "source"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("served", overflow="fold")
+    for says in explanation.tiers:
+        table.add_row(words(says.where), *_figures(says), words(_why(says), "red" if says.why_not else "green"))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    served = explanation.served
+    if served is None:
+        print(plain(f"{explanation.what}: REST would be asked"))
+        return
+    print(plain(f"{explanation.what}: {served.value.price} is served, {served.tier}, {served.age_s:.1f} s old"))
+
+
+def _figures(says: TierSays) -> list[str | Text]:
+    found = says.reading
+    if found is None:
+        return ["-", "", "", "", ""]
+    ages = (f"{age_s:.1f} s" for age_s in (found.age_s, found.value_age_s))
+    return [found.tier.value, str(found.value.price), *ages, words(found.source)]
+
+
+def _why(says: TierSays) -> str:
+    if says.why_not is not None:
+        return f"no: {says.why_not}"
+    note = says.reading.reason if says.reading is not None else None
+    return f"yes: {note}" if note else "yes"

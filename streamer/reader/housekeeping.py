@@ -1,0 +1,79 @@
+"""What a reader owes the others, now and then and never on the way of a read: its counts, and what it reads."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from streamer.errors import StoreUnavailable
+from streamer.gateway.statistics import Statistics, call_counts
+from streamer.model import ProductId, Tier
+from streamer.reader.plans import Plans
+from streamer.settings import Settings
+from streamer.store.connect import Store
+from streamer.store.counters import Counters, Tally
+from streamer.store.keys import HIT, MISS, Keys
+from streamer.store.wanted import WantedSet
+
+EVERY_S = 5.0
+"""Counts are flushed while a reader is used, at most so often."""
+_READS_EVERY_S = 30.0
+_HITS = (Tier.REALTIME.value, Tier.CACHE.value)
+
+
+class Housekeeping:
+    """Tells Redis what a reader has counted and read.
+
+    Args:
+        statistics: Returns what became of this process's REST calls, None where it has made none.
+
+    Attributes:
+        due_at: Monotonic time from which on `tend` has something to do.
+        refused: Products not asked for because reads have asked for as many as they may.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        settings: Settings,
+        plans: Plans,
+        statistics: Callable[[], Statistics | None],
+    ) -> None:
+        self._tally, self._wanted = Tally(Counters(store, keys)), WantedSet(store, keys)
+        self._settings, self._plans, self._statistics = settings, plans, statistics
+        self._read: set[ProductId] = set()
+        self._missing: set[ProductId] = set()
+        self._reads_at = time.monotonic() + EVERY_S
+        self.due_at = time.monotonic() + EVERY_S
+        self.refused = 0
+
+    async def tend(self) -> None:
+        """Flush; what Redis does not take is kept for the next time."""
+        now = time.monotonic()
+        self.due_at = now + EVERY_S
+        try:
+            await self._flush()
+            if self._settings.demand and (now >= self._reads_at or self._plans.missing):
+                self._reads_at = now + _READS_EVERY_S
+                await self._note()
+        except StoreUnavailable:
+            pass  # the next time tells all of it
+
+    async def _flush(self) -> None:
+        statistics = self._statistics()
+        counted = call_counts(statistics) if statistics is not None else Counter()
+        for (kind, tier), number in self._plans.served.items():
+            counted[f"{HIT if tier in _HITS else MISS}:{kind}:{tier}"] += number
+        await self._tally.tell(counted)
+
+    async def _note(self) -> None:
+        plans = self._plans
+        self._read |= plans.read
+        self._missing |= plans.missing
+        plans.read, plans.missing = set(), set()
+        read = self._read - self._missing
+        self.refused += await self._wanted.note_reads(read, self._missing, self._settings.demand_cap)
+        self._read.clear()
+        self._missing.clear()

@@ -1,0 +1,158 @@
+"""What a reader can be asked: arguments checked, and turned into plans. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import TypedDict
+
+from streamer.errors import ConfigError, Unavailable
+from streamer.model import (
+    Account,
+    Answers,
+    Balance,
+    Candle,
+    Explanation,
+    Granularity,
+    PortfolioBreakdown,
+    Priority,
+    Product,
+    ProductId,
+    Reading,
+    Snapshot,
+    Ticker,
+    is_product_id,
+    parse_granularity,
+    parse_product_id,
+)
+from streamer.providers.base import Call
+from streamer.reader.freshness import Bounds
+from streamer.reader.plans import Plans
+from streamer.reader.steps import Ask, Plan
+
+TIMEOUT_S = 5.0
+"""For so long a reader waits for REST, where nothing else is said."""
+LIMIT = 100
+"""How many candles are read, where nothing else is said."""
+
+
+class How(TypedDict, total=False):
+    """How an answer is wanted; every method of a reader takes these.
+
+    Attributes:
+        max_age_s: Oldest acceptable age since the value was known to be current; what is older is never served.
+        max_value_age_s: Oldest acceptable age since the exchange stamped the value.
+        timeout_s: How long to wait for REST, where it is needed.
+        priority: How urgent that is among all callers of the fleet.
+    """
+
+    max_age_s: float | None
+    max_value_age_s: float | None
+    timeout_s: float
+    priority: Priority
+
+
+class Questions:
+    """Makes a plan of every question. All raise ConfigError (a ValueError) for bad input, before anything is asked.
+
+    Args:
+        rest: Whether REST may be asked.
+        caller: Who asks, for the statistics of REST calls.
+    """
+
+    def __init__(self, plans: Plans, *, rest: bool, caller: str) -> None:
+        self._plans, self._rest, self._caller = plans, rest, caller
+
+    def ask(
+        self,
+        *,
+        max_age_s: float | None = None,
+        max_value_age_s: float | None = None,
+        timeout_s: float = TIMEOUT_S,
+        priority: Priority = Priority.MARKET_DATA,
+    ) -> Ask:
+        """Check how an answer is wanted."""
+        for name, value in (
+            ("max_age_s", max_age_s),
+            ("max_value_age_s", max_value_age_s),
+            ("timeout_s", timeout_s),
+        ):
+            if value is None and name != "timeout_s":
+                continue
+            if not isinstance(value, int | float) or not value >= 0:
+                raise ConfigError(name, value, "expected seconds, 0 or more")
+        if priority not in tuple(Priority):
+            raise ConfigError("priority", priority, "expected one of Priority")
+        now = time.monotonic()
+        call = Call(priority=Priority(priority), deadline=now + timeout_s, caller=self._caller)
+        return Ask(since=now, bounds=Bounds(max_age_s, max_value_age_s), call=call, rest=self._rest)
+
+    def ticker(self, product_id: str, how: How) -> Plan[Reading[Ticker]]:
+        """Ask for one ticker."""
+        wanted, ask = parse_product_id(product_id), self.ask(**how)
+        return self._plans.ticker(wanted, ask)
+
+    def tickers(self, product_ids: Collection[str], how: How) -> Plan[Answers[ProductId, Ticker]]:
+        """Ask for tickers."""
+        return self._plans.tickers(_ids(product_ids), self.ask(**how))
+
+    def explain(self, product_id: str, how: How) -> Plan[Explanation]:
+        """Ask why a ticker is what it is."""
+        return self._plans.explain(parse_product_id(product_id), self.ask(**how))
+
+    def balances(self, how: How) -> Plan[Answers[str, Balance]]:
+        """Ask for the balance of every currency."""
+        return self._plans.balances(self.ask(**how))
+
+    def balance(self, currency: str, how: How) -> Plan[Reading[Balance]]:
+        """Ask for the balance of one currency."""
+        if not isinstance(currency, str) or not is_product_id(currency):
+            raise ConfigError("currency", currency, "expected capitals and digits, such as BTC")
+        return self._balance(currency, self.ask(**how))
+
+    def _balance(self, currency: str, ask: Ask) -> Plan[Reading[Balance]]:
+        balances = yield from self._plans.balances(ask)
+        if currency in balances or currency in balances.missing:
+            return balances[currency]
+        if "" in balances.missing:
+            raise balances.missing[""]
+        raise Unavailable(f"balance {currency}", {"account": "it has no wallet of that currency"})
+
+    def accounts(self, how: How) -> Plan[Reading[tuple[Account, ...]]]:
+        """Ask for all wallets."""
+        return self._plans.accounts(self.ask(**how))
+
+    def breakdown(self, uuid: str, currency: str, how: How) -> Plan[Reading[PortfolioBreakdown]]:
+        """Ask what a portfolio is worth."""
+        if not isinstance(uuid, str) or not all(c in "0123456789abcdefABCDEF-" for c in uuid) or len(uuid) != 36:
+            raise ConfigError("portfolio uuid", uuid, "expected a UUID of 36 characters")
+        if not isinstance(currency, str) or not is_product_id(currency):
+            raise ConfigError("currency", currency, "expected capitals and digits, such as USD")
+        return self._plans.breakdown(uuid, currency, self.ask(**how))
+
+    def candles(
+        self, product_id: str, granularity: Granularity | str, limit: int, how: How
+    ) -> Plan[Reading[tuple[Candle, ...]]]:
+        """Ask for candles."""
+        return self._plans.candles(parse_product_id(product_id), _length(granularity), limit, self.ask(**how))
+
+    def products(self, how: How) -> Plan[Reading[tuple[Product, ...]]]:
+        """Ask for the facts of every product."""
+        return self._plans.products(self.ask(**how))
+
+    def snapshot(
+        self, product_ids: Collection[str], granularity: Granularity | str, limit: int, accounts: bool, how: How
+    ) -> Plan[Snapshot]:
+        """Ask for all that a fleet needs."""
+        wanted, length = _ids(product_ids), _length(granularity)
+        return self._plans.snapshot(wanted, length, limit, accounts=accounts, ask=self.ask(**how))
+
+
+def _ids(product_ids: Collection[str]) -> list[ProductId]:
+    if isinstance(product_ids, str):
+        raise ConfigError("product ids", product_ids, 'expected several, such as ["BTC-USD"]')
+    return [parse_product_id(product_id) for product_id in product_ids]
+
+
+def _length(granularity: Granularity | str) -> Granularity:
+    return granularity if isinstance(granularity, Granularity) else parse_granularity(granularity)
