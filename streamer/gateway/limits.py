@@ -26,6 +26,8 @@ from streamer.model import Priority
 
 LEASE_MS: Final = 12_000
 """For so long a call that has been granted may still arrive; no call may last longer."""
+STRAY_MS: Final = 4_000
+"""For so long a call that was abandoned may still arrive: its thread may be connecting, and is cut off soon."""
 PERMILLE: Final = 1000
 LEAST_FACTOR: Final = 125
 """The rate is never cut below an eighth."""
@@ -58,7 +60,7 @@ class Outcome(StrEnum):
     LIMITED = "limited"
     """429."""
     ABANDONED = "abandoned"
-    """Nobody waited for its end; it may have arrived."""
+    """Nobody waited for its end; it may have arrived, or be about to."""
     UNUSED = "unused"
     """It was never sent: its place is free again at once."""
 
@@ -159,7 +161,7 @@ class Spent:
             if (at := self._at.pop(token, None)) is not None:
                 self._order.remove(at)
         else:
-            self._put(token, now_ms)
+            self._put(token, now_ms + STRAY_MS if outcome is Outcome.ABANDONED else now_ms)
 
     def free_at(self, now_ms: int, ahead: int = 0) -> tuple[int, int]:
         """Return from when on a call may go that has `ahead` others before it, by what is known now.

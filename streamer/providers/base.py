@@ -92,13 +92,19 @@ class OpenGate:
 
 
 class RestSource(Protocol):
-    """Answers what the stream does not bring. Every method raises RestError and nothing else."""
+    """Answers what the stream does not bring. Methods raise RestError, and ConfigError for a bad argument."""
 
-    counts: CallCounts
-    source: Source
-    """Who answers, as far as is known."""
-    has_key: bool
-    """Whether what belongs to the account can be asked."""
+    @property
+    def counts(self) -> CallCounts:
+        """Calls made so far."""
+
+    @property
+    def source(self) -> Source:
+        """Who answers, as far as is known."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether what belongs to the account can be asked."""
 
     async def accounts(self, call: Call = ANY) -> list[Account]:
         """Return all wallets of the key's portfolio, one a currency."""
@@ -111,7 +117,7 @@ class RestSource(Protocol):
     async def products(
         self, product_ids: Sequence[ProductId] = (), call: Call = ANY
     ) -> Sequence[Mapping[str, Any]]:
-        """Return products as the exchange describes them (`GET /products`): all, or those that are named.
+        """Return products as the exchange describes them (`GET /products`): those that are named, all if none is.
 
         What the exchange does with ids that it does not know is its own affair: it leaves them out, or refuses all.
         """

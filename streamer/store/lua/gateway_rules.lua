@@ -5,7 +5,7 @@
 -- ARGV  one MessagePack list: redis-py takes 0.8 µs for each argument, which is more than a command takes in here
 -- Whatever of it is foreign or of another type is replaced: it may cost a window, never wedge.
 
-local LEASE_MS, GRACE_MS, LONGEST_SLEEP_MS, PROCESS_MS = 12000, 1000, 30000, 60000
+local LEASE_MS, STRAY_MS, GRACE_MS, LONGEST_SLEEP_MS, PROCESS_MS = 12000, 4000, 1000, 30000, 60000
 local LEAST_FACTOR, REGAIN_MS, REGAIN_STEP = 125, 30000, 100
 local FIRST_BLOCK_MS, LONGEST_OWN_BLOCK_MS, LONGEST_BLOCK_MS = 1000, 60000, 900000
 local FAILURES_IN_A_ROW, LEAST_CALLS, BUCKET_MS, BUCKETS = 5, 10, 5000, 6

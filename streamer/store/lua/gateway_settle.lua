@@ -15,7 +15,7 @@ if outcome == 'unused' then
   call('ZREM', LOG, token)
 else
   -- What is not known any more was sent all the same.
-  call('ZADD', LOG, text(now), token)
+  call('ZADD', LOG, text(outcome == 'abandoned' and now + STRAY_MS or now), token)
   local bucket = text(floor(now / SPENT_MS))
   if on('HGET', SPENT, 'bucket') ~= bucket then
     if call('EXISTS', SPENT) == 1 then call('RENAME', SPENT, SPENT_BEFORE) end
