@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import streamer
 from streamer.health import probe
 from streamer.store.keys import Keys
 
@@ -32,8 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "coinbase": {"errors", "model", "store", "providers"},
     # The rules of a feed and the check of its URL have their home with the feed.
     "settings": {"errors", "model", "store", "coinbase"},
-    "ingest": {"errors", "model", "store", "providers", "coinbase", "settings"},
-    "reader": {"errors", "model", "store", "settings"},
+    "gateway": {"errors", "model", "store", "providers", "coinbase", "settings"},
+    "ingest": {"errors", "model", "store", "providers", "coinbase", "settings", "gateway"},
+    "reader": {"errors", "model", "store", "providers", "settings", "gateway"},
     # A probe runs every second: nothing heavier than where Redis is.
     "health": {"errors", "store.address"},
     # It shares no code with what it tests, so that a codec bug cannot cancel itself out.
@@ -45,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
         "coinbase",
         "settings",
+        "gateway",
         "ingest",
         "reader",
         "health",
@@ -58,12 +64,20 @@ PURE = [
     "store.keys",
     "store.records",
     "store.candle_records",
+    "store.copies",
     "coinbase.clock",
     "coinbase.messages",
     "coinbase.session",
     "coinbase.pace",
     "coinbase.intake",
     "coinbase.orders",
+    "coinbase.rest_answers",
+    "gateway.breakdown",
+    "gateway.breaker",
+    "gateway.decision",
+    "gateway.limits",
+    "gateway.products",
+    "gateway.statistics",
     "ingest.books",
     "ingest.candles",
     "ingest.dirty",
@@ -74,8 +88,13 @@ PURE = [
     "ingest.refresh",
     "ingest.catalog",
     "ingest.report",
-    "reader.freshness",
     "reader.candles",
+    "reader.facts",
+    "reader.freshness",
+    "reader.plans",
+    "reader.steps",
+    "reader.tiers",
+    "reader.wallets",
     "health.verdict",
     "simulator.account",
     "simulator.market",
@@ -105,7 +124,7 @@ IMPURE_CALLS = {"open", "print", "input", "now", "utcnow", "today", "sleep"}
 # The stems of every key in the Redis contract, also of those that have no writer yet.
 KEY = re.compile(
     r"\b(?:ticker|portfolio|candles)_realtime\b|\bstream:|\bhistorical:|\baccounts:global\b|\bportfolio_breakdown:"
-    r"|\bproducts:all\b|\bcounters:|\bapi_429_errors\b|\bcache_(?:hits|misses):|\bapi_calls:|^(?:\{\})?ticker:"
+    r"|\bproducts:all\b|\bgateway:|\bcounters:|\bapi_429_errors\b|\bcache_(?:hits|misses):|\bapi_calls:|^(?:\{\})?ticker:"
 )
 # A probe cannot afford to import `store.keys`; a test below holds its copy to the contract.
 KEY_ELSEWHERE = {("health.probe", probe.STATUS_KEY)}
@@ -260,8 +279,19 @@ def test_imports_point_downward_only() -> None:
 
 
 def test_importing_the_package_imports_nothing() -> None:
-    """A probe that needs two modules must not load all."""
-    assert list(imports("")) == []
+    """A probe that needs two modules must not load all: what is offered is loaded when it is used."""
+    program = "import sys; before = {*sys.modules, '__future__'}; import streamer; print(*{*sys.modules} - before)"
+    command = [sys.executable, "-I", "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["streamer"]
+
+
+def test_the_package_offers_what_it_names() -> None:
+    """Each name is there, is loaded from its home, and shows in dir(); another is no attribute."""
+    assert set(streamer.__all__) == set(streamer._HOMES) <= set(dir(streamer))
+    for name, home in streamer._HOMES.items():
+        assert getattr(streamer, name) is getattr(import_module(home), name)
+    with pytest.raises(AttributeError, match="no attribute 'Readers'"):
+        getattr(streamer, "Readers")  # noqa: B009 - type checkers know that it is not there
 
 
 def test_rooms_import_nothing_by_themselves() -> None:

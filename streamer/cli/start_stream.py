@@ -20,8 +20,8 @@ from streamer.cli.common import add_redis_option, redis_url, run, run_async
 from streamer.cli.display import Progress
 from streamer.cli.exchange import brings_its_own, exchange
 from streamer.errors import ConfigError, StoreUnavailable
-from streamer.gateway.caller import admission_of
 from streamer.gateway.admission import Admission
+from streamer.gateway.caller import admission_of
 from streamer.gateway.gate import CallGate
 from streamer.gateway.statistics import call_counts
 from streamer.ingest.supervisor import Supervisor
@@ -143,7 +143,8 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
         exchange(config, products=products, embedded=redis.supervise is not None) as market,
     ):
         store = Store(redis.url)
-        admission = admission_of(market.settings, store)
+        gate_store = Store(redis.url)  # its calls must not wait for connections that the sink has taken
+        admission = admission_of(market.settings, gate_store)
         there = upstream(market.settings, market.source, CallGate(admission))
         supervisor = Supervisor(market.settings, store, there, products=products, defaults=config.products)
         if there.warning:
@@ -160,6 +161,7 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
             with suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
                     await admission.close()
+                    await gate_store.close()
             with suppress(StoreUnavailable):
                 await store.close()
         log.info("stream.stopped", writes=supervisor.sink.writes)

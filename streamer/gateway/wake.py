@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from streamer.errors import StoreUnavailable
-from streamer.store.connect import Store, translated
+from streamer.store.connect import FAILURES, Store
 
 _LINGER_S: Final = 2.0
 """Subscribing costs a round trip and a connection: between two waits that follow each other we stay subscribed."""
@@ -44,7 +45,7 @@ class Wake:
         while self._is_needed():
             try:
                 await self._follow()
-            except StoreUnavailable:
+            except (StoreUnavailable, *FAILURES):
                 await asyncio.sleep(_PAUSE_S)
 
     async def _follow(self) -> None:
@@ -52,8 +53,7 @@ class Wake:
         try:
             await self._store.answer(updates.subscribe(self._channel))
             while True:
-                with translated(self._store.url):
-                    message: dict[str, Any] | None = await updates.get_message(timeout=_LINGER_S)
+                message: dict[str, Any] | None = await updates.get_message(timeout=_LINGER_S)
                 if message is None:
                     if not self._is_needed():
                         return
@@ -62,5 +62,5 @@ class Wake:
                 else:
                     self._heard("*")  # subscribed: what was published before, nobody has told us
         finally:
-            with translated(self._store.url):
+            with suppress(*FAILURES):
                 await updates.aclose()  # type: ignore[no-untyped-call]

@@ -64,7 +64,7 @@ class Housekeeping:
     async def _flush(self) -> None:
         statistics = self._statistics()
         counted = call_counts(statistics) if statistics is not None else Counter()
-        for (kind, tier), number in self._plans.served.items():
+        for (kind, tier), number in list(self._plans.served.items()):  # other threads go on counting
             counted[f"{HIT if tier in _HITS else MISS}:{kind}:{tier}"] += number
         await self._tally.tell(counted)
 

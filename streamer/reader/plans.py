@@ -34,10 +34,11 @@ from streamer.reader.freshness import balance_reading, choose, reading
 from streamer.reader.steps import Ask, Plan, together
 from streamer.reader.tiers import CLOCK, Item, Tiers, passed_over, why_not
 from streamer.reader.wallets import accounts_of, balances_of, each_missing, worth
-from streamer.reader.wire import Command, Lookup
+from streamer.reader.wire import Lookup
 from streamer.store.candle_records import StoredCandles
 from streamer.store.copies import StoredCopy
 from streamer.store.keys import Keys
+from streamer.store.raw import Command
 from streamer.store.records import StoredBalance, StoredTicker
 
 T = TypeVar("T")

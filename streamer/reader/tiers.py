@@ -14,9 +14,10 @@ from streamer.model import Reading, Tier
 from streamer.reader.facts import FeedFacts, Parser
 from streamer.reader.freshness import choose
 from streamer.reader.steps import Ask, Fetch, Plan
-from streamer.reader.wire import Command, Lookup
+from streamer.reader.wire import Lookup
 from streamer.store.copies import StoredCopy, parse_copy
 from streamer.store.keys import Keys
+from streamer.store.raw import Command
 
 T = TypeVar("T")
 

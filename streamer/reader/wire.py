@@ -1,7 +1,6 @@
 """One round trip: commands packed once and sent as one piece, replies read in order.
 
-The hot path of a reader is here. A client of redis-py builds, checks and packs each command anew, which costs more
-than the round trip; its connections (TLS, passwords, reconnects) are what we use.
+The hot path of a reader is here.
 """
 
 from __future__ import annotations
@@ -18,9 +17,8 @@ from redis.retry import Retry
 
 from streamer.errors import StoreUnavailable
 from streamer.store.address import hide_password
-from streamer.store.connect import COMMAND_DEADLINE_S, CONNECT_TIMEOUT_S, Store, explain, translated
-
-Command = tuple[str | bytes | int, ...]
+from streamer.store.connect import COMMAND_DEADLINE_S, CONNECT_TIMEOUT_S, FAILURES, Store, explain, unavailable
+from streamer.store.raw import Command, exchange, pack
 
 _MOST_TOGETHER = 64
 """Lookups that share a round trip at most: more would have the first wait for the last."""
@@ -34,7 +32,7 @@ class Lookup:
     __slots__ = ("packed", "size")
 
     def __init__(self, commands: Sequence[Command]) -> None:
-        self.packed = b"".join(_pack(command) for command in commands)
+        self.packed = b"".join(pack(command) for command in commands)
         self.size = len(commands)
 
     @classmethod
@@ -44,14 +42,6 @@ class Lookup:
         whole.packed = b"".join(lookup.packed for lookup in lookups)
         whole.size = sum(lookup.size for lookup in lookups)
         return whole
-
-
-def _pack(command: Command) -> bytes:
-    parts = [b"*%d\r\n" % len(command)]
-    for word in command:
-        data = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
 
 
 class AsyncWire:
@@ -123,31 +113,7 @@ class AsyncWire:
             at += lookup.size
 
     async def _ask(self, lookup: Lookup) -> list[Any]:
-        pool = self._store.client.connection_pool
-        for last in (False, True):
-            connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-            try:
-                await connection.send_packed_command(lookup.packed, check_health=False)
-                replies = [await _next(connection) for _ in range(lookup.size)]
-            except RedisConnectionError:
-                await connection.disconnect(nowait=True)
-                if last:
-                    raise
-                continue  # it was closed while it was idle
-            except BaseException:
-                await connection.disconnect(nowait=True)  # what is still to come would answer the next question
-                raise
-            finally:
-                await pool.release(connection)
-            return replies
-        raise AssertionError("unreachable")
-
-
-async def _next(connection: Any) -> Any:
-    try:
-        return await connection.read_response()
-    except ResponseError as exc:
-        return exc
+        return await exchange(self._store.client.connection_pool, lookup.packed, lookup.size)
 
 
 class SyncWire:
@@ -170,8 +136,10 @@ class SyncWire:
         Raises:
             StoreUnavailable: Redis does not answer in time, or cannot.
         """
-        with translated(self._url):
+        try:
             replies = self._ask(lookup)
+        except FAILURES as exc:
+            raise unavailable(self._url, exc) from exc
         _check(replies, self._shown_url)
         return replies
 

@@ -23,11 +23,10 @@ from typing import Any, Self
 import pytest
 
 from streamer.errors import StoreUnavailable
-from streamer.model import ProductId, Tier
+from streamer.model import Answers, ProductId, Ticker, Tier
 from streamer.reader.reader import AsyncReader
+from streamer.settings import load
 from streamer.simulator.garbage import GarbageKind
-from streamer.store.connect import Store
-from streamer.store.keys import Keys
 from tests.support import (
     PATIENCE,
     Lanes,
@@ -96,19 +95,12 @@ class Sampler:
             self._wrong.append(f"the sampler died: {exc!r}")
 
     async def _sample(self) -> None:
-        store = Store(self._url)
-        reader = AsyncReader(store, Keys())
-        try:
+        async with AsyncReader(self._url, rest=False, settings=load(demand=False)) as reader:
             while not self._stop.is_set():
                 self._learn(await asyncio.to_thread(self._truth))
                 at = time.monotonic()
-                try:
-                    self._check(at, await reader.tickers(self._products))
-                except StoreUnavailable as exc:
-                    self._wrong.append(str(exc))
+                self._check(at, await reader.tickers(self._products))
                 await asyncio.sleep(0.05)
-        finally:
-            await store.close()
 
     def _truth(self) -> Volumes | None:
         """Ask the exchange; frozen or dead it has nothing new to say."""
@@ -126,14 +118,18 @@ class Sampler:
         if volumes is not None:
             self._truths.append((now, volumes))
 
-    def _check(self, at: float, readings: dict[ProductId, Any]) -> None:
+    def _check(self, at: float, readings: Answers[ProductId, Ticker]) -> None:
         floor: Volumes = {}
         while self._truths and self._truths[0][0] <= at - OUTDATED_S:
             floor = self._truths.popleft()[1]
         if floor:
             self._truths.appendleft((at - OUTDATED_S, floor))
+        for error in readings.missing.values():
+            self.other += 1
+            if isinstance(error.__cause__, StoreUnavailable):
+                self._wrong.append(str(error))
         for product_id, reading in readings.items():
-            if reading is None or reading.tier is not Tier.REALTIME:
+            if reading.tier is not Tier.REALTIME:
                 self.other += 1
                 continue
             self.realtime += 1

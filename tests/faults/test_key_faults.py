@@ -20,14 +20,13 @@ from typing import Any, Self
 
 import pytest
 
-from streamer.errors import StoreError
+from streamer.errors import StoreError, StoreUnavailable
 from streamer.health.probe import probe
 from streamer.health.verdict import judge
 from streamer.model import Tier
 from streamer.reader.reader import AsyncReader
+from streamer.settings import load
 from streamer.simulator.keys import make_key_file
-from streamer.store.connect import Store
-from streamer.store.keys import Keys
 from tests.faults.test_exchange_faults import Sampler
 from tests.support import (
     PATIENCE,
@@ -91,9 +90,7 @@ class Watch:
             self._wrong.append(f"the watch died: {exc!r}")
 
     async def _watch(self) -> None:
-        store = Store(self._url)
-        reader = AsyncReader(store, Keys())
-        try:
+        async with AsyncReader(self._url, rest=False, settings=load(demand=False)) as reader:
             while not self._stop.is_set():
                 status, now_ms = await asyncio.to_thread(probe, self._url)
                 reasons = judge(status, now_ms).reasons
@@ -101,8 +98,6 @@ class Watch:
                     self.said.append((time.monotonic(), reasons))
                 await self._look(reader)
                 await asyncio.sleep(0.1)
-        finally:
-            await store.close()
 
     async def _look(self, reader: AsyncReader) -> None:
         """Hold what is called realtime against the truth, once that has not changed for a while."""
@@ -111,8 +106,12 @@ class Watch:
         if truth != self._unchanged[0]:
             self._unchanged = (truth, time.monotonic())
         settled = time.monotonic() - self._unchanged[1] > SETTLED_S * PATIENCE
+        for error in readings.missing.values():
+            if isinstance(error.__cause__, StoreUnavailable):
+                raise error.__cause__
+            self.marked += 1
         for currency, reading in readings.items():
-            if reading is None or reading.tier is not Tier.REALTIME:
+            if reading.tier is not Tier.REALTIME:
                 self.marked += 1
             elif settled and truth is not None and await asyncio.to_thread(self._truth) == truth:
                 told = {"available": reading.value.available, "hold": reading.value.hold}

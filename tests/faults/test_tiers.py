@@ -1,4 +1,4 @@
-"""Every tier of the reader and every fall between them, over a real Redis, a real stream and a simulated exchange."""
+"""Every tier of the reader and every fall between them: a real Redis, a real stream and a simulated exchange."""
 
 from __future__ import annotations
 

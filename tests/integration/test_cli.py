@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from streamer.store.address import process_alive, read_state
+from tests.integration.reader.rig import World
 from tests.support import BIN, Process, RedisServer, Simulator, Stream, is_healthy, run, stream_from, wait_until
 
 START_S = 20.0
@@ -30,11 +31,53 @@ def test_a_redis_url_with_unknown_options_is_bad_input(
 
 def test_get_tells_a_miss_from_an_outage(redis: RedisServer, tmp_path: Path) -> None:
     """1 where Redis has no price, 3 where there is no Redis to ask."""
-    assert run("streamer", "get", "BTC-USD", "--redis-url", redis.url, folder=tmp_path).returncode == 1
-    for where in (("--redis-url", "redis://127.0.0.1:1"), ()):
-        answer = run("streamer", "get", "BTC-USD", *where, folder=tmp_path)
-        assert (answer.returncode, answer.stdout) == (3, "")
-        assert answer.stderr.startswith("error: ") and answer.stderr.count("\n") == 1
+    missed = run("streamer", "get", "BTC-USD", "--no-rest", "--json", "--redis-url", redis.url, folder=tmp_path)
+    assert missed.returncode == 1
+    assert json.loads(missed.stdout)["BTC-USD"]["tier"] is None
+    assert "it is not streamed" in json.loads(missed.stdout)["BTC-USD"]["error"]
+    for command in (("get", "BTC-USD", "--no-rest"), ("get", "--balances", "--no-rest"), ("explain", "BTC-USD")):
+        for where in (("--redis-url", "redis://127.0.0.1:1"), ()):
+            answer = run("streamer", *command, *where, folder=tmp_path)
+            assert (answer.returncode, answer.stdout) == (3, "")
+            assert answer.stderr.startswith("error: ") and answer.stderr.count("\n") == 1
+
+
+def test_explain_tells_where_a_price_is(redis: RedisServer, tmp_path: Path) -> None:
+    """Plain text when piped, tier by tier, and on the last line what follows from it."""
+    world = World(redis)
+    world.feed()
+    world.ticker()
+    answer = run("streamer", "explain", "BTC-USD", "--redis-url", redis.url, folder=tmp_path)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    lines = answer.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == [
+        "ticker_realtime:BTC-USD",
+        "ticker:BTC-USD",
+        "ticker_realtime:BTC-USD:stale",
+        "ticker:BTC-USD:stale",
+    ]
+    assert lines[-1].startswith("ticker BTC-USD: 100 is served, realtime") and "\x1b" not in answer.stdout
+    command = ["streamer", "explain", "ETH-USD", "--json", "--redis-url", redis.url]
+    assert json.loads(run(*command, folder=tmp_path).stdout)["served"] is None
+
+
+def test_get_says_how_old_a_price_may_be(redis: RedisServer, tmp_path: Path) -> None:
+    """What is too old is missing, and the reason says how old it is."""
+    world = World(redis)
+    world.feed(state="backoff", age_ms=60_000)
+    world.ticker(age_ms=60_000)
+    command = ["streamer", "get", "BTC-USD", "--no-rest", "--redis-url", redis.url]
+    assert "stale" in run(*command, folder=tmp_path).stdout
+    answer = run(*command, "--max-age-s", "5", folder=tmp_path)
+    assert answer.returncode == 1 and "none" in answer.stdout
+    assert run(*command, "--max-age-s", "-5", folder=tmp_path).returncode == 2
+
+
+def test_watch_of_a_redis_that_was_never_there_is_an_error(tmp_path: Path) -> None:
+    """At once: waiting for a mistyped address would help nobody."""
+    answer = run("streamer", "watch", "BTC-USD", "--redis-url", "redis://127.0.0.1:1", folder=tmp_path)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith("error: Redis at redis://127.0.0.1:1 is unavailable")
 
 
 def test_watch_waits_for_a_redis_that_has_gone(tmp_path: Path) -> None:
@@ -83,7 +126,7 @@ def test_the_simulator_knows_what_was_asked_for_and_no_key(tmp_path: Path) -> No
     with Stream(tmp_path, "--exchange", "simulator", "PEPE-USD", "WIF-USDC", env=env) as stream:
 
         def got() -> bool:
-            answer = run("streamer", "get", "PEPE-USD", "WIF-USDC", "--json", folder=tmp_path, env=env)
+            answer = run("streamer", "get", "PEPE-USD", "WIF-USDC", "--no-rest", "--json", folder=tmp_path, env=env)
             assert answer.returncode == 0, answer.stderr
             return all(reading["tier"] == "realtime" for reading in json.loads(answer.stdout).values())
 

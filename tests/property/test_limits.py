@@ -15,7 +15,7 @@ from limits.limits import RateLimitItemPerSecond
 
 from streamer.gateway.breaker import FIRST_OPEN_MS, LONGEST_OPEN_MS, Breaker
 from streamer.gateway.decision import Ask, Decision, Grant, Place, Wait
-from streamer.gateway.limits import LEASE_MS, LONGEST_BLOCK_MS, Outcome, Spent, Window
+from streamer.gateway.limits import LEASE_MS, LONGEST_BLOCK_MS, STRAY_MS, Outcome, Spent, Window
 from streamer.model import Priority
 from streamer.providers.base import Budget
 
@@ -71,7 +71,8 @@ def test_no_window_of_the_upstream_is_ever_exceeded(
             if outcome is Outcome.UNUSED:
                 decision.settle(reply, outcome, now_ms)
                 break
-            seen.append(now_ms + int(takes_ms * part))
+            stray_ms = STRAY_MS if outcome is Outcome.ABANDONED else 0
+            seen.append(now_ms + int((takes_ms + stray_ms) * part))
             if outcome is not None:
                 ends.append((now_ms + takes_ms, reply, outcome))
     seen.sort()

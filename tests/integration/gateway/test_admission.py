@@ -215,7 +215,7 @@ async def test_a_cancelled_waiter_leaves_no_trace(make: Make, redis: RedisServer
     head.cancel()
     began = time.monotonic()
     await asyncio.gather(*behind)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 1.9  # two turns of half a second; a dead head would cost a second more
     assert head.cancelled()
     await until(lambda: redis.ask("EXISTS", LINE) == 0, 2)
 

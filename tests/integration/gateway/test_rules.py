@@ -209,13 +209,16 @@ def test_lua_and_python_take_the_same_decisions(
 
 def test_they_agree_to_the_millisecond(redis: RedisServer) -> None:
     """At the very end of an open time, of the time that forgives, of a block and of a window."""
-    windows = {Budget.MARKET: (Window(2, 0.5),), Budget.PRIVATE: (Window(400, 1.0),)}
+    windows: dict[Budget, tuple[Window, ...]] = {
+        Budget.MARKET: (Window(2, 0.5),),
+        Budget.PRIVATE: (Window(400, 1.0),),
+    }
     both = Both(redis, windows)
     both.step(5_000)
 
-    def ask(name: str) -> bool:
+    def ask(name: str, waited_ms: int = 0) -> bool:
         before = len(both.grants)
-        both.admit(Budget.MARKET, name, Place(0, Priority.TRADING), 1, None, False)
+        both.admit(Budget.MARKET, name, Place(waited_ms, Priority.TRADING), 1, None, False)
         both.compare()
         return len(both.grants) > before
 
@@ -252,7 +255,7 @@ def test_they_agree_to_the_millisecond(redis: RedisServer) -> None:
     assert not ask("two")
     wakes = both.model.wakes
     both.told(0)
-    assert ask("one")
+    assert ask("one", 1_000)
     assert both.model.wakes == wakes + 1
     assert ask("two")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Self
 
 import pytest
 from rich.console import Console
@@ -19,44 +19,48 @@ GONE = StoreUnavailable(URL, "gone \x1b[2J")
 class Outages:
     """A reader whose Redis goes and comes back by plan.
 
-    It fakes a Redis that is there or not as a whole; in life a command may fail between two that do not.
+    It fakes what a reader tells of outages; tests/integration/reader/test_watch.py holds the real one to it.
     """
 
     plan: list[str]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        assert kwargs["rest"] is False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
         pass
 
-    def step(self) -> None:
-        """Follow the plan by one."""
+    async def explain(self, product_id: ProductId) -> None:
+        """Answer, or not."""
         if self.plan.pop(0) == "gone":
             raise GONE
 
-    async def tickers(self, product_ids: list[ProductId]) -> dict[ProductId, None]:
-        """Answer, or not."""
-        self.step()
-        return {}
-
-    async def watch(self, product_ids: list[ProductId]) -> AsyncIterator[tuple[ProductId, Reading[Ticker]]]:
-        """Yield one reading, then go away."""
-        self.step()
-        yield BTC, read()
-        raise GONE
+    async def watch(
+        self, product_ids: list[ProductId], *, on_outage: Callable[[str | None], None]
+    ) -> AsyncIterator[tuple[ProductId, Reading[Ticker]]]:
+        """Follow the plan: a reading, or the beginning or the end of an outage."""
+        for step in self.plan:
+            if step == "here":
+                yield BTC, read()
+            else:
+                on_outage(str(GONE) if step == "gone" else None)
 
 
 async def watched(monkeypatch: pytest.MonkeyPatch, *plan: str, count: int) -> int:
     """Run the command against a plan, as quickly as it goes."""
     monkeypatch.setattr(Outages, "plan", list(plan), raising=False)
     monkeypatch.setattr(watch, "AsyncReader", Outages)
-    monkeypatch.setattr(watch, "_RETRY_S", 0.001)
     return await watch._watch([BTC], URL, as_lines=True, count=count)
 
 
 async def test_an_outage_is_said_once_and_waited_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However often it is asked in between; so is the end of the outage."""
-    plan = ["here", "here", "gone", "gone", "gone", "here", "here"]
+    """What is said of it comes on stderr, on one line whatever words it has; so does the end of the outage."""
+    plan = ["here", "here", "gone", "back", "here"]
     assert await watched(monkeypatch, *plan, count=2) == 0
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 2
@@ -70,7 +74,7 @@ async def test_an_outage_right_after_the_first_answer_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Between the first look and the subscription too."""
-    assert await watched(monkeypatch, "here", "gone", "here", "gone", "here", "here", count=1) == 0
+    assert await watched(monkeypatch, "here", "gone", "back", "gone", "back", "here", count=1) == 0
     assert capsys.readouterr().err.count("is back") == 2
 
 

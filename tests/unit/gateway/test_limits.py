@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.gateway.limits import LEASE_MS, Outcome, Penalty, Spent, Window
+from streamer.gateway.limits import LEASE_MS, STRAY_MS, Outcome, Penalty, Spent, Window
 
 T = 1_700_000_000_000
 
@@ -40,6 +40,14 @@ def test_a_call_in_flight_counts_as_late_as_it_can_arrive() -> None:
     budget = spent(Window(1, 1.0))
     budget.take("a", T)
     assert budget.free_at(T + 500) == (T + LEASE_MS + 1001, T + 1501)
+
+
+def test_an_abandoned_call_may_still_arrive() -> None:
+    """Its thread may still be connecting when its caller hangs up: it counts as if it arrived seconds later."""
+    budget = spent(Window(1, 1.0))
+    budget.take("a", T)
+    budget.settle("a", T + 100, Outcome.ABANDONED)
+    assert budget.free_at(T + 100)[0] == T + 100 + STRAY_MS + 1001
 
 
 def test_a_call_that_was_never_sent_frees_its_place() -> None:

@@ -11,8 +11,19 @@ from typing import Any
 import pytest
 
 from streamer.errors import ConfigError
-from streamer.model import CANDLE_S, Bucket, Candle, Granularity, ProductId, Source, Stamp, Tier, parse_granularity
-from streamer.reader.candles import aggregate, candles_reading
+from streamer.model import (
+    CANDLE_S,
+    Bucket,
+    Candle,
+    Granularity,
+    ProductId,
+    Reading,
+    Source,
+    Stamp,
+    Tier,
+    parse_granularity,
+)
+from streamer.reader.candles import aggregate, candles_reading, extended, reaches_back
 from streamer.reader.freshness import FeedLife
 from streamer.store.candle_records import PendingCandles, StoredCandles, candle_record, parse_candles
 
@@ -255,3 +266,91 @@ def test_limit_below_one_is_refused(limit: int) -> None:
     """It would silently mean something else."""
     with pytest.raises(ConfigError, match=r"limit: .*1 or more"):
         candles_reading(stored(), life(), NOW, Granularity.FIVE_MINUTE, limit=limit)
+
+
+# -- the past before the stream ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("granularity", "limit", "since_s", "whole"),
+    [
+        pytest.param(Granularity.FIVE_MINUTE, 13, DAY, True, id="all of them"),
+        pytest.param(Granularity.FIVE_MINUTE, 14, DAY, False, id="one more than there is"),
+        pytest.param(Granularity.FIVE_MINUTE, 14, DAY - 300, True, id="one more, without trades"),
+        pytest.param(Granularity.FIVE_MINUTE, 12, DAY + 300, True, id="just what is covered"),
+        pytest.param(Granularity.FIVE_MINUTE, 13, DAY + 300, False, id="one is not covered"),
+        pytest.param(Granularity.ONE_HOUR, 2, DAY, True, id="hours"),
+        pytest.param(Granularity.ONE_HOUR, 2, DAY + 300, False, id="half an hour too few"),
+        pytest.param(Granularity.ONE_DAY, 1, DAY, True, id="the day so far"),
+    ],
+)
+def test_whether_the_stream_reaches_back(granularity: Granularity, limit: int, since_s: int, whole: bool) -> None:
+    """So many candles, or coverage from the first of them on: what was not traded has none."""
+    held = stored(since_s=since_s)
+    candles = candles_reading(held, life(), NOW, granularity).value
+    assert reaches_back(held, candles, granularity, limit, NOW) is whole
+
+
+FIRST = DAY + 10 * CANDLE_S
+"""Where the stream begins, in what follows."""
+
+
+def candles_from(first: int, count: int, mark: str, *, closed: bool = True) -> tuple[Candle, ...]:
+    """So many five-minute candles."""
+    value = Decimal(mark)
+    return tuple(
+        Candle(first + i * CANDLE_S, value, value, value, value, value, closed=closed or i < count - 1)
+        for i in range(count)
+    )
+
+
+def told(candles: tuple[Candle, ...], tier: Tier, source: str = "coinbase") -> Reading[tuple[Candle, ...]]:
+    """A reading of candles."""
+    at = datetime.fromtimestamp(NOW_S, UTC)
+    return Reading(candles, tier, 0.2 if tier is Tier.REALTIME else 900.0, 1.0, at, source)
+
+
+STREAM = told(candles_from(FIRST, 3, "1"), Tier.REALTIME)
+COPY = told(candles_from(FIRST - 5 * CANDLE_S, 6, "2", closed=False), Tier.STALE)
+"""Fetched while the stream's first candle was the open one."""
+THEN = (FIRST + 100) * 1000
+
+
+def test_a_copy_goes_before_the_stream() -> None:
+    """What both have is the stream's, and so are tier and ages: closed candles do not change."""
+    whole = extended(STREAM, COPY, Granularity.FIVE_MINUTE, 8, THEN)
+    assert whole is not None
+    assert [candle.start_s for candle in whole.value] == [FIRST + i * CANDLE_S for i in range(-5, 3)]
+    assert [str(candle.open) for candle in whole.value] == ["2"] * 5 + ["1"] * 3
+    assert (whole.tier, whole.age_s, whole.source) == (Tier.REALTIME, 0.2, "coinbase")
+
+
+def test_no_more_than_were_asked_for() -> None:
+    """The newest."""
+    whole = extended(STREAM, COPY, Granularity.FIVE_MINUTE, 4, THEN)
+    assert whole is not None
+    assert [str(candle.open) for candle in whole.value] == ["2", "1", "1", "1"]
+
+
+def test_buckets_without_trades_are_no_holes() -> None:
+    """The copy was fetched after the stream began: what it leaves out had none."""
+    sparse = told(COPY.value[:2], Tier.STALE)
+    whole = extended(STREAM, sparse, Granularity.FIVE_MINUTE, 8, THEN)
+    assert whole is not None and len(whole.value) == 5
+
+
+@pytest.mark.parametrize(
+    ("stream", "copy", "fetched_ms"),
+    [
+        pytest.param(STREAM, COPY, (FIRST - 100) * 1000, id="fetched before the stream begins"),
+        pytest.param(STREAM, COPY, (FIRST + 1) * 1000, id="fetched as the candle before was closing"),
+        pytest.param(STREAM, told(COPY.value, Tier.CACHE, "simulator"), THEN, id="of another source"),
+        pytest.param(
+            STREAM, told(candles_from(FIRST - 300, 1, "2", closed=False), Tier.CACHE), THEN, id="an open candle"
+        ),
+        pytest.param(told((), Tier.REALTIME), COPY, THEN, id="nothing is streamed"),
+    ],
+)
+def test_what_may_have_a_hole_is_refused(stream: Any, copy: Any, fetched_ms: int) -> None:
+    """An open candle of a copy is not the last word, and prices of two makers do not mix."""
+    assert extended(stream, copy, Granularity.FIVE_MINUTE, 8, fetched_ms) is None

@@ -223,3 +223,12 @@ def test_a_shadow_is_never_realtime() -> None:
     found = reading(StoredTicker(fields | stamps | times), life, now_ms, is_shadow=True)
     assert found.tier is Tier.STALE
     assert "no longer streamed" in str(found.reason)
+
+
+@pytest.mark.parametrize("feed", [None, life(connection=4), life(state="backoff", alive_ms=NOW + 3_600_000)])
+def test_a_value_from_the_future_is_not_the_youngest_of_all(feed: FeedLife | None) -> None:
+    """After a failover to a slower clock a dead value had no age until that clock had caught up."""
+    held = stored(written_ago_ms=-3_600_000)
+    assert reading(held, feed, NOW).age_s == 86_400.0
+    assert reading(held, feed, NOW, is_shadow=True).age_s == 86_400.0
+    assert reading(held, life(), NOW).age_s == 0.0  # its connection lives: it is current, whatever the clocks say
