@@ -8,7 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 from streamer.model import Account, PortfolioBreakdown, SpotPosition
+from streamer.store.records import parse_decimal
 
+DOLLAR = "USD"
+"""What a computed breakdown is told in."""
+AS_DOLLAR = frozenset({"USDC"})
+"""What is worth a dollar: Coinbase redeems it one to one."""
 CASH = frozenset({"USD", "USDC", "EUR", "GBP"})
 """What Coinbase counts as cash: fiat, and USDC, which it redeems one to one."""
 
@@ -26,12 +31,12 @@ def parse_breakdown(value: bytes) -> PortfolioBreakdown:
         return PortfolioBreakdown(
             uuid=str(portfolio["uuid"]),
             currency=str(total["currency"]),
-            total_balance=Decimal(total["value"]),
-            total_cash_equivalent_balance=Decimal(balances["total_cash_equivalent_balance"]["value"]),
-            total_crypto_balance=Decimal(balances["total_crypto_balance"]["value"]),
+            total_balance=parse_decimal(total["value"]),
+            total_cash_equivalent_balance=parse_decimal(balances["total_cash_equivalent_balance"]["value"]),
+            total_crypto_balance=parse_decimal(balances["total_crypto_balance"]["value"]),
             spot_positions=tuple(_position(entry) for entry in body["spot_positions"]),
         )
-    except (KeyError, TypeError, ArithmeticError, RecursionError) as exc:
+    except (KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as exc:
         raise ValueError(f"not a breakdown: {type(exc).__name__} {str(exc)[:100]}") from exc
 
 
@@ -39,31 +44,38 @@ def _refuse(text: str) -> Any:
     raise ValueError(f"{text} is no number")
 
 
+def _number(value: Any) -> Decimal:
+    if not isinstance(value, Decimal) or not value.is_finite():
+        raise ValueError(f"{str(value)[:40]!r} is not a number")
+    return value
+
+
 def _position(entry: Mapping[str, Any]) -> SpotPosition:
     return SpotPosition(
         asset=str(entry["asset"]),
         account_uuid=str(entry["account_uuid"]) or None,
-        total_balance_crypto=Decimal(entry["total_balance_crypto"]),
-        available_to_trade_crypto=Decimal(entry["available_to_trade_crypto"]),
-        total_balance_fiat=Decimal(entry["total_balance_fiat"]),
-        available_to_trade_fiat=Decimal(entry["available_to_trade_fiat"]),
-        allocation=Decimal(entry["allocation"]),
+        total_balance_crypto=_number(entry["total_balance_crypto"]),
+        available_to_trade_crypto=_number(entry["available_to_trade_crypto"]),
+        total_balance_fiat=_number(entry["total_balance_fiat"]),
+        available_to_trade_fiat=_number(entry["available_to_trade_fiat"]),
+        allocation=_number(entry["allocation"]),
         is_cash=bool(entry["is_cash"]),
     )
 
 
 def compute_breakdown(
-    accounts: Iterable[Account], prices: Mapping[str, Decimal], *, uuid: str, currency: str
+    accounts: Iterable[Account], prices: Mapping[str, Decimal], *, uuid: str
 ) -> PortfolioBreakdown:
     """Return what the accounts are worth, in the shape of REST's spot positions. Empty wallets are left out.
 
     Args:
-        prices: Of one unit of an asset in `currency`; `currency` itself need not be among them.
+        prices: Of one unit of an asset in dollars; those of dollars need not be among them.
     """
     held = [account for account in accounts if account.available + account.hold]
     worth: dict[str, Decimal] = {}
     for account in held:
-        price = Decimal(1) if account.currency == currency else prices.get(account.currency)
+        is_dollar = account.currency == DOLLAR or account.currency in AS_DOLLAR
+        price = Decimal(1) if is_dollar else prices.get(account.currency)
         if price is not None:
             worth[account.currency] = (account.available + account.hold) * price
     unpriced = tuple(account.currency for account in held if account.currency not in worth)
@@ -71,7 +83,7 @@ def compute_breakdown(
     cash = sum((value for asset, value in worth.items() if asset in CASH), Decimal(0))
     return PortfolioBreakdown(
         uuid=uuid,
-        currency=currency,
+        currency=DOLLAR,
         total_balance=total,
         total_cash_equivalent_balance=cash,
         total_crypto_balance=None if total is None else total - cash,

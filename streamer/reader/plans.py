@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from streamer.errors import StoreUnavailable, StreamerError
+from streamer.gateway.breakdown import AS_DOLLAR, DOLLAR
 from streamer.gateway.requests import Requests
 from streamer.model import (
     CANDLE_S,
@@ -231,15 +232,15 @@ class Plans:
             return found
         return (yield from self._tiers.one(Item(None, self.requests.accounts(), found, why), ask))
 
-    def breakdown(self, uuid: str, currency: str, ask: Ask) -> Plan[Reading[PortfolioBreakdown]]:
+    def breakdown(self, uuid: str, ask: Ask) -> Plan[Reading[PortfolioBreakdown]]:
         """Read what the portfolio is worth and made of."""
         found: Reading[PortfolioBreakdown] | None = None
         why = "no balances are streamed"
         try:
             _, streamed = yield from self._streamed_balances(also_shadows=False)
             if (accounts := accounts_of(streamed)) is not None:
-                prices = yield from self._prices(accounts.value, currency, ask)
-                found = worth(accounts, prices, uuid, currency)
+                prices = yield from self._prices(accounts.value, ask)
+                found = worth(accounts, prices, uuid)
                 why = why_not(found, ask) or why
                 if found.value.unpriced:
                     why = f"no realtime price of {', '.join(found.value.unpriced)}"
@@ -251,10 +252,9 @@ class Plans:
         stream = found if found is not None and not found.value.unpriced else None
         return (yield from self._tiers.one(Item(None, self.requests.breakdown(uuid), stream, why), ask))
 
-    def _prices(self, accounts: Collection[Account], currency: str, ask: Ask) -> Plan[dict[str, Reading[Ticker]]]:
-        known = ("USD", "USDC") if currency == "USD" else (currency,)
-        held = [a.currency for a in accounts if a.available + a.hold and a.currency not in known]
-        ids = [ProductId(f"{asset}-{currency}") for asset in held]
+    def _prices(self, accounts: Collection[Account], ask: Ask) -> Plan[dict[str, Reading[Ticker]]]:
+        held = [a.currency for a in accounts if a.available + a.hold and a.currency not in (DOLLAR, *AS_DOLLAR)]
+        ids = [ProductId(f"{asset}-{DOLLAR}") for asset in held]
         if not ids:
             return {}
         answers = yield from self.tickers(ids, replace(ask, rest=False))

@@ -122,13 +122,11 @@ class Questions:
         """Ask for all wallets."""
         return self._plans.accounts(self.ask(**how))
 
-    def breakdown(self, uuid: str, currency: str, how: How) -> Plan[Reading[PortfolioBreakdown]]:
+    def breakdown(self, uuid: str, how: How) -> Plan[Reading[PortfolioBreakdown]]:
         """Ask what a portfolio is worth."""
         if not isinstance(uuid, str) or not all(c in "0123456789abcdefABCDEF-" for c in uuid) or len(uuid) != 36:
             raise ConfigError("portfolio uuid", uuid, "expected a UUID of 36 characters")
-        if not isinstance(currency, str) or not is_product_id(currency):
-            raise ConfigError("currency", currency, "expected capitals and digits, such as USD")
-        return self._plans.breakdown(uuid, currency, self.ask(**how))
+        return self._plans.breakdown(uuid, self.ask(**how))
 
     def candles(
         self, product_id: str, granularity: Granularity | str, limit: int, how: How

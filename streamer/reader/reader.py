@@ -23,6 +23,7 @@ from streamer.model import (
     Reading,
     Snapshot,
     Ticker,
+    Tier,
     parse_product_id,
 )
 from streamer.reader.housekeeping import Housekeeping
@@ -93,17 +94,18 @@ class AsyncReader:
 
     async def ticker(self, product_id: str, **how: Unpack[How]) -> Reading[Ticker]:
         """Return the newest ticker of a product; from the mirror, where it is mirrored and good enough there."""
-        if self._mirror is not None:
-            held = self._mirror.get(product_id)
-            if held is not None and (not how or self._ask.ask(**how).bounds.why_not(held) is None):
-                return held
+        if self._mirror is not None and (held := self._mirrored((product_id,), how)) is not None:
+            return held[ProductId(product_id)]
         return await self._run(self._ask.ticker(product_id, how))
 
     async def tickers(self, product_ids: Collection[str], **how: Unpack[How]) -> Answers[ProductId, Ticker]:
         """Return the newest ticker of each product, in one round trip where all are realtime.
 
-        What cannot be served is not among the answers; `missing` says why, and asking for it raises that.
+        What cannot be served is not among the answers; `missing` says why, and asking for it raises that. Where all
+        are mirrored and good enough there, no round trip.
         """
+        if self._mirror is not None and (held := self._mirrored(product_ids, how)) is not None:
+            return Answers(held, {})
         return await self._run(self._ask.tickers(product_ids, how))
 
     async def explain(self, product_id: str, **how: Unpack[How]) -> Explanation:
@@ -122,11 +124,9 @@ class AsyncReader:
         """Return all wallets as one reading, which is as good as the worst of them."""
         return await self._run(self._ask.accounts(how))
 
-    async def portfolio_breakdown(
-        self, uuid: str, currency: str = "USD", **how: Unpack[How]
-    ) -> Reading[PortfolioBreakdown]:
+    async def portfolio_breakdown(self, uuid: str, **how: Unpack[How]) -> Reading[PortfolioBreakdown]:
         """Return what the key's portfolio is worth and made of; in realtime computed from balances and prices."""
-        return await self._run(self._ask.breakdown(uuid, currency, how))
+        return await self._run(self._ask.breakdown(uuid, how))
 
     async def candles(
         self,
@@ -184,6 +184,20 @@ class AsyncReader:
         await self._caller.close()
         with suppress(StoreUnavailable):  # it is away: there is nothing to close
             await self._store.close()
+
+    def _mirrored(self, product_ids: Collection[str], how: How) -> dict[ProductId, Reading[Ticker]] | None:
+        """Return what the mirror has of all products; None where one of them is not there, or not good enough."""
+        assert self._mirror is not None
+        bounds = self._ask.ask(**how).bounds if how else None
+        readings = {}
+        for product_id in product_ids:
+            held = self._mirror.get(product_id)
+            if held is None or (bounds is not None and bounds.why_not(held) is not None):
+                return None
+            readings[ProductId(product_id)] = held
+        self._plans.served["ticker", Tier.REALTIME] += len(readings)
+        self._plans.read.update(readings)
+        return readings
 
     async def _run(self, plan: Plan[T]) -> T:
         """Take a plan's steps."""

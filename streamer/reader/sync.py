@@ -112,11 +112,9 @@ class Reader:
         """Return all wallets as one reading, which is as good as the worst of them."""
         return self._run(self._ask.accounts(how))
 
-    def portfolio_breakdown(
-        self, uuid: str, currency: str = "USD", **how: Unpack[How]
-    ) -> Reading[PortfolioBreakdown]:
+    def portfolio_breakdown(self, uuid: str, **how: Unpack[How]) -> Reading[PortfolioBreakdown]:
         """Return what the key's portfolio is worth and made of; in realtime computed from balances and prices."""
-        return self._run(self._ask.breakdown(uuid, currency, how))
+        return self._run(self._ask.breakdown(uuid, how))
 
     def candles(
         self,

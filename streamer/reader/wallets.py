@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from decimal import Decimal
 from typing import Any
 
 from streamer.errors import StreamerError
@@ -72,17 +71,15 @@ def each_missing(
 
 
 def worth(
-    accounts: Reading[tuple[Account, ...]], prices: Mapping[str, Reading[Ticker]], uuid: str, currency: str
+    accounts: Reading[tuple[Account, ...]], prices: Mapping[str, Reading[Ticker]], uuid: str
 ) -> Reading[PortfolioBreakdown]:
     """Return what the accounts are worth: as good as the worst of the balances and prices it is made of."""
     parts: list[Reading[Any]] = [accounts, *prices.values()]
     worst = max(parts, key=lambda one: (one.tier is not Tier.REALTIME, one.age_s))
     known = {asset: found.value.price for asset, found in prices.items()}
-    if currency == "USD":
-        known["USDC"] = Decimal(1)  # Coinbase redeems it one to one
     oldest = min(parts, key=lambda one: one.as_of)
     return Reading(
-        value=compute_breakdown(accounts.value, known, uuid=uuid, currency=currency),
+        value=compute_breakdown(accounts.value, known, uuid=uuid),
         tier=worst.tier,
         age_s=max(one.age_s for one in parts),
         value_age_s=oldest.value_age_s,

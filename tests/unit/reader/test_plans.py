@@ -351,7 +351,7 @@ def test_explain_without_redis_cannot_tell(plans: Plans) -> None:
     [
         (lambda plans, ask: plans.accounts(ask), AccountsRequest),
         (lambda plans, ask: plans.balances(ask), AccountsRequest),
-        (lambda plans, ask: plans.breakdown(UUID, "USD", ask), BreakdownRequest),
+        (lambda plans, ask: plans.breakdown(UUID, ask), BreakdownRequest),
         (lambda plans, ask: plans.candles(BTC, Granularity.ONE_HOUR, 24, ask), CandlesRequest),
     ],
 )

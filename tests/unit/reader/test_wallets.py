@@ -79,7 +79,7 @@ def test_a_simulated_balance_makes_the_whole_simulated() -> None:
         found = accounts_of(streamed)
         assert found is not None and found.source == "simulator"
     simulated = replace(price("BTC-USD", "1"), source="simulator")
-    assert worth(accounts(("BTC", "2"), tier=Tier.REALTIME), {"BTC": simulated}, UUID, "USD").source == "simulator"
+    assert worth(accounts(("BTC", "2"), tier=Tier.REALTIME), {"BTC": simulated}, UUID).source == "simulator"
 
 
 @pytest.mark.parametrize("streamed", [{}, {"BTC": None}, {"BTC": held("BTC", "1"), "ETH": None}])
@@ -136,23 +136,31 @@ def test_what_is_missing_is_named() -> None:
 def test_worth_is_as_good_as_its_worst_part() -> None:
     """A stale price makes it stale, and says why."""
     mine = accounts(("BTC", "2"), ("USD", "50"), ("USDC", "3"), tier=Tier.REALTIME, age_s=0.2)
-    found = worth(mine, {"BTC": price("BTC-USD", "100", tier=Tier.STALE, age_s=9.0)}, UUID, "USD")
+    found = worth(mine, {"BTC": price("BTC-USD", "100", tier=Tier.STALE, age_s=9.0)}, UUID)
     assert (found.tier, found.reason, found.age_s) == (Tier.STALE, "dead", 9.0)
     assert found.value.total_balance == 253
     assert found.value.total_cash_equivalent_balance == 53
 
 
-def test_a_dollar_coin_is_a_dollar_only_in_dollars() -> None:
-    """In another currency it needs a price."""
-    mine = accounts(("USDC", "3"), tier=Tier.REALTIME)
-    assert worth(mine, {}, UUID, "USD").value.total_balance == 3
-    assert worth(mine, {}, UUID, "EUR").value.unpriced == ("USDC",)
+def test_a_dollar_coin_is_a_dollar() -> None:
+    """It needs no price: Coinbase redeems it."""
+    mine = accounts(("USDC", "3"), ("USD", "4"), tier=Tier.REALTIME)
+    assert worth(mine, {}, UUID).value.total_balance == 7
+
+
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "1e9", "", None, 5])
+def test_a_breakdown_with_a_number_that_is_none_is_none(bad: object) -> None:
+    """Foreign data in a copy is refused, not served."""
+    body = json.loads(json.dumps(SAMPLE))
+    body["breakdown"]["portfolio_balances"]["total_balance"]["value"] = bad
+    with pytest.raises(ValueError, match=r"number|breakdown"):
+        parse_breakdown(json.dumps(body).encode())
 
 
 def test_what_has_no_price_has_no_worth() -> None:
     """The whole has none either, and says of what; an empty wallet needs none."""
     wallets = accounts(("BTC", "2"), ("ODD", "1"), ("NONE", "0")).value
-    found = compute_breakdown(wallets, {"BTC": Decimal(100)}, uuid=UUID, currency="USD")
+    found = compute_breakdown(wallets, {"BTC": Decimal(100)}, uuid=UUID)
     assert (found.total_balance, found.total_crypto_balance, found.unpriced) == (None, None, ("ODD",))
     assert {p.asset: (p.total_balance_fiat, p.allocation) for p in found.spot_positions} == {
         "BTC": (Decimal(200), None),
@@ -162,7 +170,7 @@ def test_what_has_no_price_has_no_worth() -> None:
 
 def test_nothing_is_worth_nothing() -> None:
     """And has no shares."""
-    found = compute_breakdown((), {}, uuid=UUID, currency="USD")
+    found = compute_breakdown((), {}, uuid=UUID)
     assert (found.total_balance, found.spot_positions, found.unpriced) == (Decimal(0), (), ())
 
 
@@ -175,7 +183,7 @@ def test_a_computed_breakdown_is_that_of_rest() -> None:
         wallets.append(Account(position.account_uuid or "", position.asset, free, units - free))
         assert position.total_balance_fiat is not None
         prices[position.asset] = position.total_balance_fiat / units
-    mine = compute_breakdown(wallets, prices, uuid=told.uuid, currency=told.currency)
+    mine = compute_breakdown(wallets, prices, uuid=told.uuid)
     cent = Decimal("0.01")
     for name in ("total_balance", "total_cash_equivalent_balance", "total_crypto_balance"):
         assert getattr(mine, name).quantize(cent) == getattr(told, name), name
