@@ -6,12 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
+
 from streamer.errors import StoreUnavailable
+from streamer.gateway.cache import CopyStore
+from streamer.gateway.requests import encode_candles
 from streamer.gateway.statistics import Statistics, call_counts
-from streamer.model import ProductId, Tier
+from streamer.model import ProductId, Source, Tier
 from streamer.reader.plans import Plans
 from streamer.settings import Settings
 from streamer.store.connect import Store
+from streamer.store.copies import StoredCopy
 from streamer.store.counters import Counters, Tally
 from streamer.store.keys import HIT, MISS, Keys
 from streamer.store.wanted import WantedSet
@@ -19,6 +24,8 @@ from streamer.store.wanted import WantedSet
 EVERY_S = 5.0
 """Counts are flushed while a reader is used, at most so often."""
 _READS_EVERY_S = 30.0
+_KEEP_EVERY_S = 1200.0
+"""A third of the life of a stale copy of candles."""
 _HITS = (Tier.REALTIME.value, Tier.CACHE.value)
 
 
@@ -43,6 +50,8 @@ class Housekeeping:
     ) -> None:
         self._tally, self._wanted = Tally(Counters(store, keys)), WantedSet(store, keys)
         self._settings, self._plans, self._statistics = settings, plans, statistics
+        self._store, self._copies = store, CopyStore(store)
+        self._kept_at: dict[str, float] = {}
         self._read: set[ProductId] = set()
         self._missing: set[ProductId] = set()
         self._reads_at = time.monotonic() + EVERY_S
@@ -55,6 +64,7 @@ class Housekeeping:
         self.due_at = now + EVERY_S
         try:
             await self._flush()
+            await self._keep_extended(now)
             if self._settings.demand and (now >= self._reads_at or self._plans.missing):
                 self._reads_at = now + _READS_EVERY_S
                 await self._note()
@@ -67,6 +77,24 @@ class Housekeeping:
         for (kind, tier), number in list(self._plans.served.items()):  # other threads go on counting
             counted[f"{HIT if tier in _HITS else MISS}:{kind}:{tier}"] += number
         await self._tally.tell(counted)
+
+    async def _keep_extended(self, now: float) -> None:
+        """Keep candles that the stream has continued, in place of the copy it continued: so that never ends."""
+        extended, self._plans.extended = self._plans.extended, {}
+        due = {
+            key: kept
+            for key, kept in extended.items()
+            if now - self._kept_at.get(key, -_KEEP_EVERY_S) >= _KEEP_EVERY_S
+        }
+        if not due:
+            return
+        seconds, micros = await self._store.answer(self._store.client.time())
+        now = time.monotonic()
+        for key, (request, found, asked_at) in due.items():
+            known_ms = seconds * 1000 + micros // 1000 - int((found.age_s + now - asked_at) * 1000)
+            value = msgspec.Raw(encode_candles(found.value))
+            await self._copies.keep([(request, StoredCopy(Source(found.source), known_ms, value))])
+            self._kept_at[key] = now
 
     async def _note(self) -> None:
         plans = self._plans

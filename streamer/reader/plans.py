@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from streamer.errors import StoreUnavailable, StreamerError
 from streamer.gateway.breakdown import AS_DOLLAR, DOLLAR
-from streamer.gateway.requests import Requests
+from streamer.gateway.requests import CandlesRequest, Requests
 from streamer.model import (
     CANDLE_S,
     Account,
@@ -27,6 +27,7 @@ from streamer.model import (
     Reading,
     Snapshot,
     Ticker,
+    Tier,
     TierSays,
 )
 from streamer.reader.candles import candles_reading, extended, reaches_back
@@ -57,6 +58,8 @@ class Plans:
         stale_after_s: Oldest proof of life of a feed whose values still count as realtime.
         read: Products that were read since somebody last looked.
         missing: Those of them that the stream does not have, though they exist.
+        extended: Candles that the stream continued from a copy, and when they were asked for, by the copy's key:
+            worth keeping in its place.
         served: Readings served, by kind and tier; what could not be served counts as tier "none".
         parser: Reads hashes, and counts those that are damaged.
     """
@@ -68,6 +71,7 @@ class Plans:
         self.parser, self.served = self._tiers.parser, self._tiers.served
         self.read: set[ProductId] = set()
         self.missing: set[ProductId] = set()
+        self.extended: dict[str, tuple[CandlesRequest, Reading[tuple[Candle, ...]], float]] = {}
         self._lookups: dict[tuple[ProductId, ...], Lookup] = {}
         self._candle_lookups: dict[tuple[ProductId, Sequence[str] | None], Lookup] = {}
         self._fields: tuple[tuple[int, int], Sequence[str]] | None = None
@@ -290,7 +294,10 @@ class Plans:
             return None if stream is None else extended(stream, kept, granularity, limit, copy.fetched_ms)
 
         why = why or "the stream does not reach back so far"
-        return (yield from self._tiers.one(Item(product_id, request, whole, why, blend=blended), ask))
+        served = yield from self._tiers.one(Item(product_id, request, whole, why, blend=blended), ask)
+        if served.tier is Tier.REALTIME:
+            self.extended[request.copy.key] = request, served, ask.since
+        return served
 
     def _aggregated(
         self, stored: StoredCandles, facts: FeedFacts, granularity: Granularity

@@ -35,7 +35,7 @@ UUID = "5c1e8f2a-7b34-5d0e-9a61-2f0c3d4e5b6a"
 
 def settings(**changed: Any) -> Settings:
     """Nothing of the tester's own."""
-    return load(key_prefix="", demand=False, **{"stale_after_s": 5.0} | changed)
+    return load(**{"key_prefix": "", "demand": False, "stale_after_s": 5.0} | changed)
 
 
 def stamp_of(at_ms: int) -> str:
