@@ -258,6 +258,23 @@ def test_a_frozen_redis_holds_nobody_up(folder: Path) -> None:
         wait_until(lambda: reader.ticker("BTC-USD").tier is Tier.REALTIME, 20)
 
 
+@pytest.mark.parametrize("case", ["read-only", "out of memory"])
+@lanes.test
+def test_a_redis_that_takes_nothing_still_gives(folder: Path, case: str) -> None:
+    """No script that writes can run: what is there is read, what is not comes from REST, once for half a minute."""
+    with world(folder, streams=False) as it:
+        reader = it.reader()
+        if case == "read-only":
+            it.redis.ask("REPLICAOF", "127.0.0.1", "1")
+        else:
+            it.redis.ask("CONFIG", "SET", "maxmemory", "1")
+        began = time.monotonic()
+        found = [reader.ticker("BTC-USD") for _ in range(10)]
+        assert {one.tier for one in found} == {Tier.REST}
+        assert time.monotonic() - began < 3
+        assert it.prices_asked() == 1
+
+
 @lanes.test
 def test_everything_dead_is_said_in_time(folder: Path) -> None:
     """No Redis and no REST: an error that says what each tier said, within the caller's time."""
