@@ -224,6 +224,8 @@ def passed_over(found: Reading[Any] | None, served: Reading[Any] | None, ask: As
         return None
     if (why := ask.bounds.why_not(found)) is not None:
         return why
+    if served is not None and served.tier is Tier.REALTIME:
+        return "a better one is there"
     if found.tier is Tier.STALE:
         return found.reason or "stale: only where nothing else is to be had"
     return "a better one is there" if served is not None else "the stream vouched for a newer value"

@@ -64,11 +64,9 @@ class Market:
         return self.changes[-1][1]
 
     def truth_at(self, ms: float) -> set[str]:
-        """What was true then; at the moment of a change both prices were."""
-        index = bisect_right([at for at, _ in self.changes], ms) - 1
-        held = {self.changes[max(0, index)][1]}
-        held |= {price for at, price in self.changes if abs(at - ms) <= 1}
-        return held
+        """What was true then, give or take the millisecond that the clock of Redis is told in."""
+        before = bisect_right([at for at, _ in self.changes], ms - 1.5) - 1
+        return {self.changes[max(0, before)][1]} | {price for at, price in self.changes if abs(at - ms) <= 1}
 
     def change(self) -> None:
         """The price changes; a feed that lives brings it at once."""
