@@ -91,8 +91,9 @@ class Market:
     def gap(self) -> None:
         """A change is lost, and the loss is seen."""
         self.changes.append((self.now_ms, str(len(self.changes) + 100)))
-        if self.is_alive and self.hash:
-            self.hash["suspect"] = self.shadow["suspect"] = "1"
+        if self.is_alive:
+            for held in filter(None, (self.hash, self.shadow)):
+                held["suspect"] = "1"
 
     def renew(self) -> None:
         """The ingester writes what it has again, as into a Redis that came back empty."""
