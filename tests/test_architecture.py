@@ -92,6 +92,7 @@ PURE = [
     "reader.facts",
     "reader.freshness",
     "reader.plans",
+    "reader.shown",
     "reader.steps",
     "reader.tiers",
     "reader.wallets",

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from streamer.cli.common import EXIT_CANNOT_TELL, add_redis_option, complain, need_redis_url, run_async, words
-from streamer.cli.get import as_json
 from streamer.cli.plain import plain
 from streamer.errors import ConfigError, StreamerError
 from streamer.model import Explanation, ProductId, TierSays, parse_product_id
 from streamer.reader.reader import AsyncReader
+from streamer.reader.shown import ticker_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,13 +58,13 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
         "tiers": [
             {
                 "where": says.where,
-                "reading": as_json(says.reading) if says.reading is not None else None,
+                "reading": ticker_json(says.reading) if says.reading is not None else None,
                 "served": says.why_not is None,
                 "why_not": says.why_not,
             }
             for says in explanation.tiers
         ],
-        "served": as_json(explanation.served) if explanation.served is not None else None,
+        "served": ticker_json(explanation.served) if explanation.served is not None else None,
     }
 
 

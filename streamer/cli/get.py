@@ -25,6 +25,7 @@ from streamer.errors import ConfigError, StoreUnavailable, StreamerError, Unknow
 from streamer.model import Answers, Balance, Basis, ProductId, Reading, Ticker, Tier, parse_product_id
 from streamer.reader.questions import How
 from streamer.reader.reader import AsyncReader
+from streamer.reader.shown import balance_json, ticker_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,7 @@ def _tell(products: list[ProductId], answers: Answers[ProductId, Ticker], argume
     _need_redis(answers)
     if arguments.json:
         _print_json(
-            {p: as_json(answers[p]) if p in answers else missing_json(answers.missing[p]) for p in products}
+            {p: ticker_json(answers[p]) if p in answers else missing_json(answers.missing[p]) for p in products}
         )
     else:
         _print(products, answers)
@@ -117,25 +118,6 @@ def _print_json(rows: Mapping[str, Any]) -> None:
     print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
 
 
-def balance_json(reading: Reading[Balance]) -> dict[str, Any]:
-    """Return a balance as JSON: money as strings, ages in seconds."""
-    balance = reading.value
-    return {
-        "currency": balance.currency,
-        "available": f"{balance.available:f}",
-        "hold": f"{balance.hold:f}",
-        "total": f"{balance.total:f}",
-        "basis": balance.basis.value,
-        "tier": reading.tier.value,
-        "age_s": round(reading.age_s, 3),
-        "value_age_s": round(reading.value_age_s, 3),
-        "as_of": reading.as_of.isoformat(),
-        "source": reading.source,
-        "reason": reading.reason,
-        "account_uuid": balance.account_uuid,
-    }
-
-
 def _print_balances(
     readings: Mapping[str, Reading[Balance]], missing: Mapping[str, StreamerError], *, hidden: int
 ) -> None:
@@ -168,25 +150,6 @@ def _print_balances(
         print(plain(f"{', '.join(currencies)}: {reason}"), file=sys.stderr)
     if hidden:
         print(f"{hidden} empty ones not shown (--all)", file=sys.stderr)
-
-
-def as_json(reading: Reading[Ticker]) -> dict[str, Any]:
-    """Return a reading as JSON: money as strings, ages in seconds."""
-    ticker = reading.value
-    return {
-        "product_id": ticker.product_id,
-        "price": str(ticker.price),
-        "best_bid": str(ticker.best_bid) if ticker.best_bid is not None else None,
-        "best_ask": str(ticker.best_ask) if ticker.best_ask is not None else None,
-        "tier": reading.tier.value,
-        "age_s": round(reading.age_s, 3),
-        "value_age_s": round(reading.value_age_s, 3),
-        "as_of": reading.as_of.isoformat(),
-        "source": reading.source,
-        "reason": reading.reason,
-        "alias_of": ticker.alias_of,
-        "status": ticker.status,
-    }
 
 
 def _why(product_id: ProductId, error: StreamerError) -> str:

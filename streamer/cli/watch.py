@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from streamer.cli.common import add_redis_option, need_redis_url, run_async, words
-from streamer.cli.get import as_json
 from streamer.cli.plain import plain
 from streamer.model import ProductId, Reading, Ticker, Tier, parse_product_id
 from streamer.reader.reader import AsyncReader
+from streamer.reader.shown import ticker_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ async def _watch(products: list[ProductId], url: str, *, as_lines: bool, count: 
         async with aclosing(reader.watch(products, on_outage=_say)) as changes:
             async for product_id, now in changes:
                 if as_lines:
-                    print(orjson.dumps(as_json(now)).decode(), flush=True)
+                    print(orjson.dumps(ticker_json(now)).decode(), flush=True)
                 else:
                     console.print(_line(product_id, now))
                 printed += 1
