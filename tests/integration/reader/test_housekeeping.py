@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import aclosing
 
 import pytest
 
@@ -13,7 +15,7 @@ from streamer.store.connect import Store
 from streamer.store.keys import HIT, LIMITED, MISS
 from streamer.store.wanted import WantedSet
 from tests.integration.reader.rig import BTC, ETH, KEYS, World, settings
-from tests.support import RedisServer, wait_until
+from tests.support import RedisServer, until, wait_until
 
 HOUR_S = 3600
 
@@ -62,6 +64,35 @@ async def test_what_is_read_from_a_copy_is_asked_for(world: World, redis: RedisS
     assert (wanted[ETH]["by"], wanted[ETH]["pinned"]) == ("reader", False)
     assert wanted[BTC]["pinned"] is True
     assert world.now_ms - wanted[BTC]["read_ms"] < 5000
+
+
+@pytest.mark.parametrize("way", ["read", "mirror", "watch"])
+async def test_however_it_is_read_it_stays(world: World, redis: RedisServer, way: str) -> None:
+    """Read by a process that soon ends, from a mirror, or watched: each once was dropped from the stream."""
+    world.ticker(BTC)
+    redis.ask("HSET", KEYS.wanted, BTC, '{"by":"reader","pinned":false,"asked_ms":1,"read_ms":1}')
+
+    def noted() -> bool:
+        return world.now_ms - json.loads(redis.ask("HGET", KEYS.wanted, BTC))["read_ms"] < 60_000
+
+    mirror = [BTC] if way == "mirror" else []
+    reader = AsyncReader(redis.url, mirror=mirror, rest=False, settings=settings(demand=True))
+    async with reader:
+        if way == "watch":
+            async with aclosing(reader.watch([BTC])) as changes:
+                reader._house.due_at = reader._house._reads_at = 0.0
+                await anext(changes)
+                await until(noted, 5)
+        elif way == "mirror":
+            assert reader._mirror is not None
+            while reader._mirror.get(BTC) is None:
+                await asyncio.sleep(0.01)
+            reader._house.due_at = reader._house._reads_at = 0.0
+            await reader.ticker(BTC)
+            await until(noted, 5)
+        else:
+            await reader.ticker(BTC)
+    assert noted()
 
 
 async def test_without_demand_nothing_is_asked_for(world: World, redis: RedisServer) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamer.errors import StoreUnavailable
+from streamer.gateway.gateway import Gateway
 from streamer.model import ProductId, Tier
 from streamer.reader.sync import Reader
-from tests.integration.reader.rig import BTC, ETH, World, settings
+from streamer.reader.wire import Lookup, SyncWire
+from tests.integration.gateway.conftest import FakeRest
+from tests.integration.reader.rig import BTC, ETH, KEYS, World, settings
 from tests.support import PATIENCE, Process, RedisServer, wait_until
 
 
@@ -207,3 +214,53 @@ def test_ctrl_c_ends_a_watch_and_not_the_reader(world: World, redis: RedisServer
         assert time.monotonic() - began < 4 * PATIENCE
         assert program.output.splitlines()[-1] == "interrupted 100"
         assert "Traceback" not in program.log and "Exception" not in program.log
+
+
+def test_many_answers_may_land_at_once(redis: RedisServer) -> None:
+    """More than eight once found no connection: they were not kept, and their leases not given up."""
+    with Reader(redis.url, settings=settings()) as reader:
+        backstage = reader._behind()
+
+        async def gateway() -> None:
+            rest = FakeRest(delay_s=0.05)
+            backstage._caller._gateway = Gateway(rest, backstage._store, KEYS, scope="coinbase")
+            backstage._caller._looked_at = time.monotonic()
+
+        backstage.run(gateway())
+        products = [f"P{i}-USD" for i in range(25)]
+        assert len(reader.snapshot(products, accounts=False).candles) == 25
+        wait_until(lambda: len(redis.ask("KEYS", "historical:*:stale")) == 25, 2)
+        wait_until(lambda: not redis.ask("KEYS", "gateway:*:flight:*"), 2, exactly=True)
+
+
+def test_who_asks_a_reader_that_is_being_closed_is_told(redis: RedisServer) -> None:
+    """What reached the loop after its last turn once was waited for without end."""
+    reader = Reader(redis.url, rest=False, settings=settings())
+    backstage = reader._behind()
+    backstage._loop.call_soon_threadsafe(backstage._loop.stop)
+    backstage._thread.join(5)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(CancelledError):
+        pool.submit(backstage.run, asyncio.sleep(0)).result(10)
+    reader.close()
+
+
+def test_a_redis_that_answers_bit_by_bit_is_not_waited_for() -> None:
+    """Each piece comes in time, all of them would take many times as long as a command may."""
+
+    def dribble() -> None:
+        client, _ = listener.accept()
+        with client, suppress(OSError):
+            while (asked := client.recv(1 << 16)) and b"TIME" not in asked:
+                client.sendall(b"+OK\r\n" * asked.count(b"*"))
+            for _ in range(30):
+                time.sleep(0.3)
+                client.sendall(b"*0\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=dribble, daemon=True).start()
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0?protocol=2"
+        wire, began = SyncWire(url), time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            wire.ask(Lookup([("TIME",)] * 30))
+        assert time.monotonic() - began < 2.5 * PATIENCE
+        wire.close()

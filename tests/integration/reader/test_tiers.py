@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streamer.errors import ConfigError, StoreUnavailable, StreamerError, Unavailable
-from streamer.model import CANDLE_S, Granularity, ProductId, Tier
+from streamer.model import CANDLE_S, Granularity, Tier
 from streamer.reader.reader import AsyncReader
 from streamer.reader.sync import Reader
 from streamer.store.keys import Copy
@@ -124,7 +124,6 @@ async def test_a_copy_from_the_future_is_no_copy(reader: Either, world: World, a
         ("explain", [""], {}),
         ("balance", ["b c"], {}),
         ("portfolio_breakdown", ["5c1e"], {}),
-        ("portfolio_breakdown", [UUID, "us:d"], {}),
         ("candles", [BTC, "ONE_WEEK"], {}),
         ("candles", [BTC, "ONE_HOUR", 0], {}),
         ("snapshot", [[BTC], "ONE_HOUR", 351], {}),
@@ -232,14 +231,10 @@ async def test_a_breakdown_is_computed_from_the_stream(reader: Either, world: Wo
     assert (found.tier, str(found.value.total_balance), found.value.currency) == (Tier.REALTIME, "250", "USD")
 
 
-async def test_cash_of_another_currency_needs_a_price(reader: Either, world: World) -> None:
-    """USDC is a dollar; in euros it has a price like any other."""
+async def test_a_dollar_coin_is_a_dollar(reader: Either, world: World) -> None:
+    """Coinbase redeems it: it needs no price."""
     world.balance("USDC", "3")
     assert str((await ask(reader, "portfolio_breakdown", UUID)).value.total_balance) == "3"
-    with pytest.raises(Unavailable, match="no realtime price of USDC"):
-        await ask(reader, "portfolio_breakdown", UUID, "EUR")
-    world.ticker(ProductId("USDC-EUR"), "0.9")
-    assert str((await ask(reader, "portfolio_breakdown", UUID, "EUR")).value.total_balance) == "2.7"
 
 
 # -- candles and products ---------------------------------------------------------------------------------------

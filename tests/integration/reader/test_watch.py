@@ -11,6 +11,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
+from redis.asyncio.client import PubSub
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from streamer.model import ProductId, Reading, Ticker, Tier
 from streamer.reader.reader import AsyncReader
@@ -224,6 +226,31 @@ async def test_watch_goes_on_when_redis_is_back(areader: AsyncReader, world: Wor
             world.push(BTC, str(200 + outage))
         await until(lambda: seen[-1].tier is Tier.REALTIME and seen[-1].value.price == 201, 5)
     assert [why is None for why in said] == [False, True] * 2
+
+
+async def test_a_connection_that_cannot_be_closed_ends_no_watch(
+    areader: AsyncReader, world: World, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing one to a frozen Redis over TLS takes too long: redis-py's error once was the end of the watch."""
+    world.ticker()
+    close, closed = PubSub.aclose, []
+
+    async def too_slow(self: PubSub) -> None:
+        await close(self)
+        closed.append(self)
+        raise RedisTimeoutError("Timed out closing connection")
+
+    async with aclosing(areader.watch([BTC])) as watching:
+        await following(watching)
+        monkeypatch.setattr(PubSub, "aclose", too_slow)
+        redis.kill()
+        assert (await following(watching)).tier is Tier.STALE
+        await until(lambda: closed, 5)
+        monkeypatch.undo()
+        redis.start()
+        world.feed()
+        world.ticker(price="101")
+        assert (await next_realtime(watching, 5)).value.price == 101
 
 
 async def test_a_redis_that_was_never_there_is_said(redis: RedisServer) -> None:
