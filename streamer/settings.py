@@ -69,6 +69,15 @@ class Settings(BaseSettings):
     demand_idle_s: float = Field(
         default=3600.0, ge=60, description="s unread: what reads have asked for is dropped"
     )
+    api_host: str = Field(
+        default="127.0.0.1", description="address of the HTTP API; beyond loopback only with a token"
+    )
+    api_port: int = Field(default=8700, ge=1, le=65535, description="port of the HTTP API")
+    api_token: SecretStr | None = Field(default=None, description="needed for changes and balances over HTTP")
+    api_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="names the HTTP API answers to beside those of loopback, comma separated"
+    )
+    api_calls_per_s: float = Field(default=2000.0, ge=1, description="HTTP requests a second of one address")
     log_level: str = Field(default="info", pattern=r"(?i)^(debug|info|warning|error)$", description="log level")
     api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("COINBASE_API_KEY", "api_key"), description="key name"
@@ -104,6 +113,20 @@ class Settings(BaseSettings):
                     raise ValueError(f"unknown channel {name!r}, expected some of {', '.join(CHANNELS)}")
             if not value:
                 raise ValueError("expected at least one channel")
+        return value
+
+    @field_validator("api_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("api_token")
+    @classmethod
+    def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not 16 <= len(value.get_secret_value()) <= 256:
+            raise ValueError("expected 16 to 256 characters: openssl rand -hex 24")
         return value
 
     @field_validator("exchange")
@@ -157,7 +180,12 @@ def load(**overrides: Any) -> Settings:
         name = str(first["loc"][0]) if first["loc"] else "settings"
         if isinstance(cause, ConfigError):
             raise ConfigError(_origin(name, given), cause.value, cause.rule) from exc
-        secret = name.upper().startswith("COINBASE") or "secret" in name or name == "api_key"
+        secret = (
+            name.upper().startswith("COINBASE")
+            or "secret" in name
+            or name in ("api_key", "api_token")
+            or "TOKEN" in name.upper()
+        )
         shown = "(hidden)" if secret else first.get("input")
         raise ConfigError(_origin(name, given), shown, first["msg"].removeprefix("Value error, ")) from exc
 

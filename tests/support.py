@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from shutil import which
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import pytest
 from redis import Redis
@@ -382,20 +382,19 @@ def assert_mirrored(
 
 
 class Lanes:
-    """Runs the tests of a module side by side: they mostly wait, and a machine can wait for many things at once.
+    """Runs tests side by side: they mostly wait, and a machine can wait for many things at once.
 
-    The first test that is asked for its outcome starts all that were selected, a few at a time; each reports its
-    own. Made for tests that bring their own processes and share nothing.
+    The first test that is asked for its outcome starts all that were selected, of all modules, a few at a time and
+    in order; each reports its own. Made for tests that bring their own processes and share nothing.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._bodies: dict[str, Callable[..., None]] = {}
-        self._running: dict[str, Future[None]] = {}
+    _AT_ONCE: ClassVar = 7
+    _bodies: ClassVar[dict[tuple[str, str], Callable[..., None]]] = {}
+    _running: ClassVar[dict[str, Future[None]]] = {}
 
     def test(self, body: Callable[..., None]) -> Callable[..., None]:
         """Make a test of a function that takes a folder, and a `case` where the test is parametrized by one."""
-        self._bodies[body.__name__] = body
+        self._bodies[body.__module__, body.__name__] = body
 
         def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
             self._outcome(request, tmp_path_factory)
@@ -414,14 +413,13 @@ class Lanes:
         self._running[request.node.nodeid].result(600)
 
     def _start(self, request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> None:
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="lane")
+        pool = ThreadPoolExecutor(self._AT_ONCE, thread_name_prefix="lane")
         for item in request.session.items:
-            if item.nodeid.rpartition("::")[0] != request.node.nodeid.rpartition("::")[0]:
+            if not isinstance(item, pytest.Function):
                 continue
-            body = self._bodies.get(getattr(item, "originalname", None) or item.name)
+            body = self._bodies.get((item.module.__name__, item.originalname or item.name))
             if body is not None:
                 callspec = getattr(item, "callspec", None)
                 case = {"case": callspec.params["case"]} if callspec is not None else {}
-                folder = folders.mktemp("lane")
-                self._running[item.nodeid] = pool.submit(body, folder, **case)
+                self._running[item.nodeid] = pool.submit(body, folders.mktemp("lane"), **case)
         pool.shutdown(wait=False)

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reader": {"errors", "model", "store", "providers", "settings", "gateway"},
     # A probe runs every second: nothing heavier than where Redis is.
     "health": {"errors", "store.address"},
+    "web": {"errors", "model", "store", "settings", "gateway", "reader", "health"},
     # It shares no code with what it tests, so that a codec bug cannot cancel itself out.
     "simulator": {"errors", "model"},
     "cli": {
@@ -55,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "reader",
         "health",
         "simulator",
+        "web",
     },
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +14,10 @@ from rich.table import Table
 from streamer import settings
 from streamer.cli.common import EXIT_CANNOT_TELL, add_redis_option, complain, need_redis_url, run_async, words
 from streamer.errors import ConfigError, StreamerError
-from streamer.gateway.admission import BudgetState, Snapshot
 from streamer.gateway.caller import Caller
+from streamer.gateway.report import call_report
 from streamer.store.connect import Store
-from streamer.store.counters import Counters, sum_of
-from streamer.store.keys import CALL, HIT, LIMITED, MISS, Keys
-
-_FIVE_MINUTES_S, _HOUR_S = 300, 3600
+from streamer.store.keys import Keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,73 +49,10 @@ async def _gather(url: str) -> dict[str, Any]:
     store, keys = Store(url), Keys(config.key_prefix)
     caller = Caller(store, keys, config)
     try:
-        snapshot = await caller.snapshot()
-        counters, now_s = Counters(store, keys), int(time.time())
-        fine = await counters.totals(_FIVE_MINUTES_S, now_s)
-        hour = await counters.totals(_HOUR_S, now_s)
+        return await call_report(caller, store, keys)
     finally:
         await caller.close()
         await store.close()
-    return _report(snapshot, fine, hour)
-
-
-def _report(snapshot: Snapshot, fine: Mapping[str, int], hour: Mapping[str, int]) -> dict[str, Any]:
-    hits, misses = sum_of(fine, HIT), sum_of(fine, MISS)
-    return {
-        "budgets": {budget.value: _budget(state) for budget, state in snapshot.budgets.items()},
-        "breaker": {
-            "state": snapshot.breaker,
-            "retry_s": round(snapshot.retry_s, 1),
-            "failures_in_a_row": snapshot.failures,
-        },
-        "processes": snapshot.processes,
-        "spent": _spent(snapshot),
-        "reads_last_5min": _by_tier(fine),
-        "hit_rate_last_5min": round(hits / (hits + misses), 4) if hits + misses else None,
-        "calls_last_hour": _calls(hour),
-        "errors_429_last_5min": sum_of(fine, LIMITED),
-        "errors_429_last_hour": sum_of(hour, LIMITED),
-    }
-
-
-def _budget(state: BudgetState) -> dict[str, Any]:
-    return {
-        "windows": [{"used": used, "limit": limit} for used, limit in state.windows],
-        "rate_factor": state.factor,
-        "blocked_s": round(state.blocked_s, 1),
-        "queued": state.queued,
-    }
-
-
-def _spent(snapshot: Snapshot) -> list[dict[str, Any]]:
-    spent: dict[str, int] = {}
-    for state in snapshot.budgets.values():
-        spent |= state.spent
-    rows = []
-    for label, calls in sorted(spent.items(), key=lambda pair: -pair[1]):
-        caller, _, priority = label.rpartition("|")
-        rows.append({"caller": caller, "priority": priority, "calls": calls})
-    return rows
-
-
-def _by_tier(totals: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Return reads by kind and tier; what could not be served counts as tier "none"."""
-    reads: dict[str, dict[str, int]] = {}
-    for name, number in totals.items():
-        outcome, _, rest = name.partition(":")
-        kind, _, tier = rest.partition(":")
-        if outcome in (HIT, MISS):
-            reads.setdefault(kind, {})[tier] = number
-    return reads
-
-
-def _calls(totals: Mapping[str, int]) -> list[dict[str, Any]]:
-    rows = []
-    for name, number in sorted(totals.items(), key=lambda pair: -pair[1]):
-        parts = name.split(":")
-        if parts[0] == CALL and len(parts) == 4:
-            rows.append({"route": parts[1], "priority": parts[2], "outcome": parts[3], "calls": number})
-    return rows
 
 
 def _print(report: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ _COMMANDS = {
     "get": "print the newest price of products, with its tier and ages",
     "watch": "print every change of products as it is pushed",
     "explain": "print what each tier has of a price, and why it is or is not served",
+    "serve": "serve the HTTP API by itself",
     "calls": "show the REST budget, who spent it, and what the cache saved",
     "wanted": "list, add or remove the products to stream",
     "record": "record the exchange's frames into a file",

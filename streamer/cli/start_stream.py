@@ -6,9 +6,10 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,15 +54,41 @@ def _main(argv: Sequence[str]) -> int:
         rest_url=arguments.rest_url,
         transport=arguments.transport,
         log_level=arguments.log_level,
+        api_host=arguments.host,
+        api_port=arguments.port,
     )
-    if not arguments.no_api and arguments.port is not None and not 1 <= arguments.port <= 65535:
-        raise ConfigError("--port", arguments.port, "expected 1 to 65535")
     products = [parse_product_id(text) for text in arguments.products]
     if not brings_its_own(config):
         upstream(config, Source.COINBASE)  # a key that is none is told at the start, before anything runs
     logs.configure(config.log_level)
     redis = _redis_url(arguments.redis_url)
-    return run_async(_stream(config, products, redis))
+    with _api_socket(config, is_wanted=not arguments.no_api) as sock:
+        return run_async(_stream(config, products, redis, sock))
+
+
+@contextmanager
+def _api_socket(config: settings.Settings, *, is_wanted: bool) -> Iterator[socket.socket | None]:
+    """Bind the port of the API before anything runs; None where it is not served.
+
+    A port that nobody has asked for and somebody else holds, as a standby on the same machine finds it, is not
+    fatal: the stream matters more.
+    """
+    if not is_wanted:
+        yield None
+        return
+    from streamer.web.serve import bound, check_access  # half a second to import, for those who want it
+
+    check_access(config)
+    try:
+        sock = bound(config)
+    except ConfigError as exc:
+        if "api_port" in config.model_fields_set:
+            raise
+        log.warning("api.not_served", why=str(exc))
+        yield None
+        return
+    with sock:
+        yield sock
 
 
 def _redis_url(explicit: str | None) -> str | None:
@@ -97,10 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--transport", help="auto (default), websockets or picows")
     parser.add_argument("--log-level", help="debug, info (default), warning or error")
-    api = parser.add_argument_group("HTTP API", "not served by this version; accepted so that units can name them")
-    api.add_argument("--host", metavar="H")
-    api.add_argument("--port", metavar="N", type=int)
-    api.add_argument("--no-api", action="store_true")
+    api = parser.add_argument_group("HTTP API and dashboard")
+    api.add_argument(
+        "--host", metavar="H", help="address (127.0.0.1); beyond loopback only with STREAMER_API_TOKEN"
+    )
+    api.add_argument("--port", metavar="N", type=int, help="port (8700)")
+    api.add_argument("--no-api", action="store_true", help="do not serve it")
     return parser
 
 
@@ -134,7 +163,9 @@ def _embedded_event(event: ChildEvent) -> None:
     log.warning(f"redis.{event.what}", pid=event.pid, why=event.why)
 
 
-async def _stream(config: settings.Settings, products: list[ProductId], url: str | None) -> int:
+async def _stream(
+    config: settings.Settings, products: list[ProductId], url: str | None, api: socket.socket | None
+) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -155,8 +186,10 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
             log.warning("exchange.simulated", note="SIMULATED PRICES, not a market; source=simulator in every hash")
         log.info("stream.starting", exchange=market.name, redis=redis.shown, products=len(products) or "as wanted")
         try:
-            telling = _tell_calls(Tally(Counters(store, supervisor.keys)), admission)
-            await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), telling, redis, stop)
+            chores = [_tell_calls(Tally(Counters(store, supervisor.keys)), admission)]
+            if api is not None:
+                chores.append(_serve(redis.url, market.settings, api, stop))
+            await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), chores, redis, stop)
         finally:
             with suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
@@ -166,6 +199,13 @@ async def _stream(config: settings.Settings, products: list[ProductId], url: str
                 await store.close()
         log.info("stream.stopped", writes=supervisor.sink.writes)
     return 0
+
+
+async def _serve(redis_url: str, config: settings.Settings, sock: socket.socket, stop: asyncio.Event) -> None:
+    from streamer.web.serve import serve
+
+    log.info("api.served", url=f"http://{config.api_host}:{config.api_port}/")
+    await serve(redis_url, config, sock, stop)
 
 
 async def _tell_calls(tally: Tally, admission: Admission) -> None:
@@ -179,14 +219,14 @@ async def _tell_calls(tally: Tally, admission: Admission) -> None:
 async def _until_stopped(
     supervisor: Supervisor,
     progress: Progress,
-    telling: Coroutine[Any, Any, None],
+    chores: Sequence[Coroutine[Any, Any, None]],
     redis: _Redis,
     stop: asyncio.Event,
 ) -> None:
     console = Console()
     show = progress.show_forever(console) if console.is_terminal else progress.log_forever()
     async with asyncio.TaskGroup() as tasks:
-        children = [tasks.create_task(show, name="progress"), tasks.create_task(telling, name="calls")]
+        children = [tasks.create_task(show, name="progress"), *(tasks.create_task(chore) for chore in chores)]
         if redis.supervise is not None:
             children.append(tasks.create_task(redis.supervise(), name="embedded-redis"))
         await supervisor.run(stop)

@@ -15,6 +15,8 @@ from streamer.store.copies import StoredCopy
 _MOST_REMEMBERED = 1000
 _SAME_MS = 2
 """Two readings of one clock, each rounded down, differ by less."""
+_AHEAD_MS = 5000
+"""A copy further ahead of the clock of Redis arrived at no known time: that clock went back, or it is foreign."""
 
 
 class CopyStore:
@@ -23,28 +25,36 @@ class CopyStore:
     def __init__(self, store: Store) -> None:
         self._store_copy = Script(store, "store_copy")
         self._clock: tuple[int, float] | None = None
+        self._slack_s = 0.0
         self._remembered: OrderedDict[str, StoredCopy] = OrderedDict()
 
     # -- time ----------------------------------------------------------------------------------------------------
 
-    def clock_is(self, redis_ms: int) -> None:
-        """Take a fresh reading of the clock of Redis."""
+    def clock_is(self, redis_ms: int, asked_at: float) -> None:
+        """Take a fresh reading of the clock of Redis, asked for at a monotonic time of ours."""
         self._clock = redis_ms, time.monotonic()
+        self._slack_s = self._clock[1] - asked_at
 
     def now_ms(self) -> int:
-        """Return the clock of Redis as far as ours keeps pace with it; ours where it was never read."""
+        """Return the clock of Redis as far as ours keeps pace with it; ours where it was never read.
+
+        It is behind by the time that the reading took to come.
+        """
         if self._clock is None:
             return int(time.time() * 1000)
         redis_ms, at = self._clock
         return redis_ms + int((time.monotonic() - at) * 1000)
 
     def age_s(self, copy: StoredCopy) -> float:
-        """Return how long ago an answer arrived."""
-        return max(0.0, (self.now_ms() - copy.fetched_ms) / 1000)
+        """Return how long ago an answer arrived, at most: what it may be too young by is added."""
+        return max(0.0, (self.now_ms() - copy.fetched_ms) / 1000) + self._slack_s
 
     def is_since(self, copy: StoredCopy, since: float) -> bool:
         """Whether an answer arrived at or after a monotonic time of ours."""
-        since_ms = self.now_ms() - (time.monotonic() - since) * 1000
+        now_ms = self.now_ms()
+        if copy.fetched_ms - now_ms > _AHEAD_MS:
+            return False
+        since_ms = now_ms - (time.monotonic() - since) * 1000
         return copy.fetched_ms + _SAME_MS >= since_ms
 
     def is_fresh(self, copy: StoredCopy, request: Request[Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ from streamer.store.keys import Keys
 from streamer.store.records import parse_json
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOK_EVERY_S = 5.0
+"""So long a reader goes on with the exchange that it knows of, before it looks whose data Redis holds now."""
 
 
 class _Status(msgspec.Struct):
@@ -41,6 +44,9 @@ class Caller:
         self._store, self._keys, self._settings = store, keys, settings
         self._gateway: Gateway | None = None
         self._admission: Admission | None = None
+        self._exchange: tuple[str, Source] | None = None
+        self._looked_at = -_LOOK_EVERY_S
+        self._former: list[Gateway | Admission] = []
         self._lock: asyncio.Lock | None = None
 
     async def fetch(
@@ -64,7 +70,7 @@ class Caller:
         return None if self._admission is None else self._admission.statistics
 
     async def gateway(self) -> Gateway:
-        """Return the gateway.
+        """Return the gateway to the exchange whose data Redis holds.
 
         Raises:
             StreamerError: There is no REST to call: the exchange is another one, and has not told where it has it.
@@ -72,9 +78,25 @@ class Caller:
         if self._lock is None:
             self._lock = asyncio.Lock()
         async with self._lock:
+            if self._gateway is None or self._is_to_look:
+                exchange = await self._rest_url()
+                if exchange != self._exchange:
+                    self._leave()
+                self._exchange, self._looked_at = exchange, time.monotonic()
             if self._gateway is None:
-                self._gateway = await self._build()
+                self._gateway = self._build(*exchange)
             return self._gateway
+
+    @property
+    def _is_to_look(self) -> bool:
+        """Whether Redis may hold data of another exchange by now; where it is away there is nothing to see."""
+        is_away = self._admission is not None and self._admission.is_alone
+        return time.monotonic() - self._looked_at >= _LOOK_EVERY_S and not is_away
+
+    def _leave(self) -> None:
+        """Ask the present exchange for nothing more; what is under way there comes to its end."""
+        self._former += [one for one in (self._gateway, self._admission) if one is not None]
+        self._gateway = self._admission = None
 
     async def snapshot(self) -> Snapshot:
         """Return how the calls of all processes stand.
@@ -90,9 +112,8 @@ class Caller:
             self._admission = admission_of(self._settings, self._store, url)
         return self._admission
 
-    async def _build(self) -> Gateway:
+    def _build(self, url: str, source: Source) -> Gateway:
         settings = self._settings
-        url, source = await self._rest_url()
         key = find_key(settings) if source is Source.COINBASE or "rest_url" in settings.model_fields_set else None
         rest = CoinbaseRest(
             url,
@@ -124,14 +145,15 @@ class Caller:
             raise CallNotMade(
                 "REST", "STREAMER_WS_URL names another exchange; STREAMER_REST_URL does not say where"
             )
+        if self._exchange is not None and (status is None or status.source != Source.COINBASE):
+            return self._exchange  # nobody says otherwise
         return settings.rest_url, Source.COINBASE
 
     async def close(self) -> None:
         """End all that is under way."""
-        if self._gateway is not None:
-            await self._gateway.close()
-        if self._admission is not None:
-            await self._admission.close()
+        self._leave()
+        for one in self._former:
+            await one.close()
 
 
 def admission_of(settings: Settings, store: Store, rest_url: str | None = None) -> Admission:
@@ -150,9 +172,9 @@ def scope_of(rest_url: str) -> str:
     Raises:
         ConfigError: The URL names no host.
     """
-    if rest_url == REST_URL:
-        return "coinbase"
-    host = urlsplit(rest_url).netloc
+    host = urlsplit(rest_url).netloc.lower().removesuffix(":443")
     if not host:
         raise ConfigError("rest_url", rest_url, "expected https://host[:port]")
+    if host == urlsplit(REST_URL).netloc:
+        return "coinbase"
     return "".join(c if c.isalnum() or c in ".-" else "_" for c in host)

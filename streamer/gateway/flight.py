@@ -29,7 +29,7 @@ from streamer.errors import (
 )
 from streamer.gateway.requests import Request
 from streamer.model import Priority, ProductId
-from streamer.store.connect import Script, Store
+from streamer.store.connect import FAILURES, Script, Store
 from streamer.store.copies import StoredCopy, encode_value, parse_copy
 from streamer.store.keys import Keys
 from streamer.store.records import parse_json
@@ -92,8 +92,13 @@ class FlightBoard:
         self._landings.expect([request.copy.key for request in requests])
         arguments: list[str | int | bytes] = [self._token, int(LEASE_S * 1000)]
         arguments += [int(priority) for _, priority in wanted]
-        now_ms, *replies = await self._board(self._names(requests), arguments)
-        kept = await self._store.answer(self._store.client.mget([r.copy.key for r in requests]))
+        try:
+            now_ms, *replies = await self._board(self._names(requests), arguments)
+            kept = await self._store.answer(self._store.client.mget([r.copy.key for r in requests]))
+        except StoreUnavailable:
+            for request in requests:
+                self._landings.forget(request.copy.key)
+            raise
         boardings = []
         for request, reply, raw in zip(requests, replies, kept, strict=True):
             boarding = self._boarding(request, reply, raw)
@@ -205,7 +210,7 @@ class Landings:
                         self._wake(message["data"].decode(errors="replace"))
                     if self._waiting:
                         used_at = time.monotonic()
-        except StoreUnavailable:
+        except (StoreUnavailable, *FAILURES):  # the latter where a connection cannot even be closed in time
             pass  # whoever waits looks for itself
         finally:
             self._now_listening(subscribed)

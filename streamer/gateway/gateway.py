@@ -127,6 +127,7 @@ class Gateway:
             is_late = call.deadline is not None and time.monotonic() >= call.deadline
             if not isinstance(answer, QueueTimeout) or is_late or flight.call.deadline == call.deadline:
                 return answer  # else it was the time of another caller that was up
+            await flight.gone.wait()  # until then the next question would be answered by the same flight
 
     def _take_off(self, request: Request[Any], call: Call, since: float) -> Flight:
         """Return the flight that answers a request: one under way, or a new one."""
@@ -144,6 +145,7 @@ class Gateway:
         return flight
 
     def _gone(self, flight: Flight) -> None:
+        flight.gone.set()
         if self._flights.get(flight.request.copy.key) is flight:
             del self._flights[flight.request.copy.key]
 
@@ -212,8 +214,9 @@ class Gateway:
 
     async def _boarded(self, flights: Sequence[Flight]) -> list[Boarding]:
         """Board; what has landed since it was asked for is answered at once."""
+        asked_at = time.monotonic()
         now_ms, boardings = await self._board.board([(flight.request, flight.call.priority) for flight in flights])
-        self._copies.clock_is(now_ms)
+        self._copies.clock_is(now_ms, asked_at)
         unneeded = []
         for flight, boarding in zip(flights, boardings, strict=True):
             if boarding.error is not None:

@@ -28,14 +28,16 @@ class Flight:
     Attributes:
         call: On whose behalf; the most urgent of all who wait.
         since: Monotonic time from which on an answer counts as new.
+        gone: Set when it is over and landed: who asks from then on begins another.
         group: The call that will answer it, while there is one.
         result: What all who wait for it wait for.
     """
 
-    __slots__ = ("_value", "call", "group", "request", "result", "since")
+    __slots__ = ("_value", "call", "gone", "group", "request", "result", "since")
 
     def __init__(self, request: Request[Any], call: Call, since: float) -> None:
         self.request, self.call, self.since = request, call, since
+        self.gone = asyncio.Event()
         self.group: Group | None = None
         self._value: Any = None
         self.result: asyncio.Future[StoredCopy] = asyncio.get_running_loop().create_future()

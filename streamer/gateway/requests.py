@@ -118,7 +118,7 @@ class TickerRequest(Request[Ticker]):
             if exc.status not in (400, 404):
                 raise
             products = [] if len(ids) == 1 else await rest.products((), call)
-        by_id = {facts.get("product_id"): facts for facts in products}
+        by_id = {name: facts for facts in products if isinstance(name := facts.get("product_id"), str)}
         return [_product_or_error(product_id, by_id.get(product_id)) for product_id in ids]
 
 
@@ -248,7 +248,10 @@ class BreakdownRequest(Request[PortfolioBreakdown]):
 
     def parse(self, value: bytes, fetched: datetime) -> PortfolioBreakdown:
         """Return the breakdown."""
-        return parse_breakdown(value)
+        found = parse_breakdown(value)
+        if found.uuid.lower() != self.uuid.lower():
+            raise ValueError(f"it is of portfolio {found.uuid[:40]}")
+        return found
 
     @classmethod
     async def fetch(

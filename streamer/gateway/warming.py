@@ -64,7 +64,8 @@ class WarmingSource:
         """Return products, and keep the prices of hot ones: until the stream has them, readers find them there."""
         products = await self._rest.products(product_ids, call)
         hot = set(self._hot())
-        priced = {f["product_id"]: f for f in products if f.get("product_id") in hot and f.get("price")}
+        named = {name: facts for facts in products if isinstance(name := facts.get("product_id"), str)}
+        priced = {name: facts for name, facts in named.items() if name in hot and facts.get("price")}
         await self._keep({self._requests.ticker(ProductId(p)): encode_value(facts) for p, facts in priced.items()})
         return products
 

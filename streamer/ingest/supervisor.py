@@ -26,7 +26,7 @@ from streamer.model import ProductId
 from streamer.settings import Settings, owner_name
 from streamer.store.connect import Script, Store, explain
 from streamer.store.keys import STATUS_TTL_S, Keys
-from streamer.store.wanted import WantedSet, parse_wanted
+from streamer.store.wanted import Want, WantedSet, parse_wanted
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +85,7 @@ class Supervisor:
         self._asked = list(dict.fromkeys(products))
         self._defaults = list(defaults)
         self._wanted: set[ProductId] = set(self._asked or self._defaults)
+        self._wants: dict[ProductId, Want] = {}
         self._run_id: str | None = None
         self._clock: tuple[int, float] | None = None
         self._redis_why: str | None = None
@@ -196,11 +197,18 @@ class Supervisor:
         if lost or self._run_id not in (None, run_id):
             # Another server answers, or this one was restarted or flushed: empty, old or foreign, we cannot know.
             log.warning("redis.changed", url=self._store.shown_url)
-            await self._wanted_set.add(self._wanted, by="cli")
+            await self._restore_wanted()
             self.streams.rewrite()
         else:
-            self._wanted = set(parse_wanted(raw))
+            self._wants = parse_wanted(raw)
+            self._wanted = set(self._wants)
         self._run_id = run_id
+
+    async def _restore_wanted(self) -> None:
+        """Ask again for what is wanted, on behalf of who has asked: what only reads asked for may leave again."""
+        by_reads = {p for p, want in self._wants.items() if not want.pinned} & self._wanted
+        await self._wanted_set.add(self._wanted - by_reads, by="cli")
+        await self._wanted_set.add(by_reads, by="reader", pinned=False)
 
     def _converge(self, tasks: asyncio.TaskGroup) -> None:
         """Make the feeds carry what is wanted."""

@@ -32,12 +32,16 @@ class CallCounts:
         """Count one call at monotonic time `now`."""
         self.total[route] = self.total.get(route, 0) + 1
         self._times.append(now)
+        self._forget(now)
 
     def last_hour(self, now: float) -> int:
         """Return how many calls the last hour has seen."""
+        self._forget(now)
+        return len(self._times)
+
+    def _forget(self, now: float) -> None:
         while self._times and self._times[0] <= now - _HOUR_S:
             self._times.popleft()
-        return len(self._times)
 
 
 class Budget(StrEnum):

@@ -50,6 +50,10 @@ class Bounds:
         return None
 
 
+NO_BOUNDS = Bounds()
+"""Any age will do, if the tier does."""
+
+
 def choose(found: Iterable[Reading[T]], bounds: Bounds, *, at_last: bool = False) -> Reading[T] | None:
     """Return the reading to serve, None where none may be.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -57,6 +58,25 @@ class Housekeeping:
         self._reads_at = time.monotonic() + EVERY_S
         self.due_at = time.monotonic() + EVERY_S
         self.refused = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def tend_if_due(self) -> None:
+        """See to it in the background, if it is time."""
+        if time.monotonic() >= self.due_at:
+            self.begin()
+
+    def begin(self) -> None:
+        """Tend in the background, unless that is under way."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self.tend(), name="housekeeping")
+
+    async def close(self) -> None:
+        """Tend a last time, and tell all there is."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._reads_at = 0.0
+        await self.tend()
 
     async def tend(self) -> None:
         """Flush; what Redis does not take is kept for the next time."""

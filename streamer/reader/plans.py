@@ -261,7 +261,7 @@ class Plans:
         ids = [ProductId(f"{asset}-{DOLLAR}") for asset in held]
         if not ids:
             return {}
-        answers = yield from self.tickers(ids, replace(ask, rest=False))
+        answers = yield from self.tickers(ids, ask.without_rest())
         return {product_id.rpartition("-")[0]: found for product_id, found in answers.items()}
 
     # -- candles and products ------------------------------------------------------------------------------------
@@ -339,9 +339,10 @@ class Plans:
         last_s = int(redis_s + now - at) // CANDLE_S * CANDLE_S + CANDLE_S
         first_s = open_s - limit * granularity.seconds
         key = first_s, last_s
-        if self._fields is None or self._fields[0] != key:
-            self._fields = key, tuple(str(s) for s in range(first_s, last_s + 1, CANDLE_S))
-        return self._fields[1]
+        held = self._fields  # once: another thread may ask for others in between
+        if held is None or held[0] != key:
+            held = self._fields = key, tuple(str(s) for s in range(first_s, last_s + 1, CANDLE_S))
+        return held[1]
 
     def _candles_lookup(self, product_id: ProductId, fields: Sequence[str] | None) -> Lookup:
         name = product_id, fields

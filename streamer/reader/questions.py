@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection
 from typing import TypedDict
@@ -25,8 +26,7 @@ from streamer.model import (
     parse_granularity,
     parse_product_id,
 )
-from streamer.providers.base import Call
-from streamer.reader.freshness import Bounds
+from streamer.reader.freshness import NO_BOUNDS, Bounds
 from streamer.reader.plans import Plans
 from streamer.reader.steps import Ask, Plan
 
@@ -34,6 +34,7 @@ TIMEOUT_S = 5.0
 """For so long a reader waits for REST, where nothing else is said."""
 LIMIT = 100
 """How many candles are read, where nothing else is said."""
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class How(TypedDict, total=False):
@@ -72,20 +73,18 @@ class Questions:
         priority: Priority = Priority.MARKET_DATA,
     ) -> Ask:
         """Check how an answer is wanted."""
-        for name, value in (
-            ("max_age_s", max_age_s),
-            ("max_value_age_s", max_value_age_s),
-            ("timeout_s", timeout_s),
-        ):
-            if value is None and name != "timeout_s":
-                continue
-            if not isinstance(value, int | float) or not value >= 0:
-                raise ConfigError(name, value, "expected seconds, 0 or more")
-        if priority not in tuple(Priority):
+        bounds = NO_BOUNDS
+        if max_age_s is not None or max_value_age_s is not None:
+            for name, value in (("max_age_s", max_age_s), ("max_value_age_s", max_value_age_s)):
+                if value is not None:
+                    _check_seconds(name, value)
+            bounds = Bounds(max_age_s, max_value_age_s)
+        if timeout_s is not TIMEOUT_S:
+            _check_seconds("timeout_s", timeout_s)
+        if priority is not Priority.MARKET_DATA and priority not in tuple(Priority):
             raise ConfigError("priority", priority, "expected one of Priority")
         now = time.monotonic()
-        call = Call(priority=Priority(priority), deadline=now + timeout_s, caller=self._caller)
-        return Ask(since=now, bounds=Bounds(max_age_s, max_value_age_s), call=call, rest=self._rest)
+        return Ask(now, bounds, timeout_s=timeout_s, priority=priority, caller=self._caller, rest=self._rest)
 
     def ticker(self, product_id: str, how: How) -> Plan[Reading[Ticker]]:
         """Ask for one ticker."""
@@ -124,8 +123,8 @@ class Questions:
 
     def breakdown(self, uuid: str, how: How) -> Plan[Reading[PortfolioBreakdown]]:
         """Ask what a portfolio is worth."""
-        if not isinstance(uuid, str) or not all(c in "0123456789abcdefABCDEF-" for c in uuid) or len(uuid) != 36:
-            raise ConfigError("portfolio uuid", uuid, "expected a UUID of 36 characters")
+        if not isinstance(uuid, str) or _UUID.fullmatch(uuid) is None:
+            raise ConfigError("portfolio uuid", uuid, "expected hexadecimal digits in groups of 8-4-4-4-12")
         return self._plans.breakdown(uuid, self.ask(**how))
 
     def candles(
@@ -144,6 +143,11 @@ class Questions:
         """Ask for all that a fleet needs."""
         wanted, length = _ids(product_ids), _length(granularity)
         return self._plans.snapshot(wanted, length, limit, accounts=accounts, ask=self.ask(**how))
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or not value >= 0:
+        raise ConfigError(name, value, "expected seconds, 0 or more")
 
 
 def _ids(product_ids: Collection[str]) -> list[ProductId]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar, Unpack
@@ -39,6 +37,8 @@ from streamer.store.connect import Store
 from streamer.store.keys import Keys
 
 T = TypeVar("T")
+
+_REALTIME_TICKER = "ticker", Tier.REALTIME.value
 
 
 class AsyncReader:
@@ -76,8 +76,7 @@ class AsyncReader:
         self._ask = Questions(self._plans, rest=rest, caller=caller)
         self._caller = Caller(self._store, keys, config)
         self._house = Housekeeping(self._store, keys, config, self._plans, self._caller.statistics)
-        self._tending: asyncio.Task[None] | None = None
-        self._watcher = Watcher(self._store, keys, self._plans)
+        self._watcher = Watcher(self._store, keys, self._plans, self._house)
         mirrored = [parse_product_id(product_id) for product_id in mirror]
         self._mirror = Mirror(self._watcher, mirrored) if mirrored else None
 
@@ -92,10 +91,18 @@ class AsyncReader:
         """Values of Redis passed over because they are not what the schema says."""
         return self._plans.parser.damaged
 
+    @property
+    def calls(self) -> Caller:
+        """Who makes this process's REST calls."""
+        return self._caller
+
     async def ticker(self, product_id: str, **how: Unpack[How]) -> Reading[Ticker]:
         """Return the newest ticker of a product; from the mirror, where it is mirrored and good enough there."""
-        if self._mirror is not None and (held := self._mirrored((product_id,), how)) is not None:
-            return held[ProductId(product_id)]
+        held = self._mirror.get(product_id) if self._mirror is not None else None
+        if held is not None and (not how or self._ask.ask(**how).bounds.why_not(held) is None):
+            self._plans.read.add(held.value.product_id)
+            self._plans.served[_REALTIME_TICKER] += 1
+            return held
         return await self._run(self._ask.ticker(product_id, how))
 
     async def tickers(self, product_ids: Collection[str], **how: Unpack[How]) -> Answers[ProductId, Ticker]:
@@ -177,10 +184,7 @@ class AsyncReader:
         """Close the connections."""
         if self._mirror is not None:
             await self._mirror.close()
-        if self._tending is not None:
-            self._tending.cancel()
-            await asyncio.gather(self._tending, return_exceptions=True)
-        await self._house.tend()
+        await self._house.close()
         await self._caller.close()
         with suppress(StoreUnavailable):  # it is away: there is nothing to close
             await self._store.close()
@@ -195,14 +199,13 @@ class AsyncReader:
             if held is None or (bounds is not None and bounds.why_not(held) is not None):
                 return None
             readings[ProductId(product_id)] = held
-        self._plans.served["ticker", Tier.REALTIME] += len(readings)
+        self._plans.served[_REALTIME_TICKER] += len(readings)
         self._plans.read.update(readings)
         return readings
 
     async def _run(self, plan: Plan[T]) -> T:
         """Take a plan's steps."""
-        if time.monotonic() >= self._house.due_at and (self._tending is None or self._tending.done()):
-            self._tending = asyncio.create_task(self._house.tend(), name="housekeeping")
+        self._house.tend_if_due()
         reply: Any = None
         failure: StoreUnavailable | None = None
         try:

@@ -7,13 +7,14 @@ and the asynchronous reader run the same plans; only how a step is taken differs
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from streamer.errors import StoreUnavailable
 from streamer.gateway.requests import Request
+from streamer.model import Priority
 from streamer.providers.base import Call
-from streamer.reader.freshness import Bounds
+from streamer.reader.freshness import NO_BOUNDS, Bounds
 from streamer.reader.wire import Lookup
 
 T = TypeVar("T")
@@ -36,20 +37,39 @@ Step = Lookup | Fetch
 Plan = Generator[Step, Any, T]
 
 
-@dataclass(frozen=True, slots=True)
 class Ask:
-    """How an answer is wanted.
+    """How an answer is wanted. Made for every read, so it is made cheaply.
 
     Attributes:
         since: Monotonic time at which it was asked for.
-        call: Priority, deadline and caller of the REST call that may become necessary.
-        rest: Whether there may be one.
+        bounds: How old it may be.
+        rest: Whether REST may be asked.
     """
 
-    since: float
-    bounds: Bounds = field(default_factory=Bounds)
-    call: Call = field(default_factory=Call)
-    rest: bool = True
+    __slots__ = ("_of_call", "bounds", "rest", "since")
+
+    def __init__(
+        self,
+        since: float,
+        bounds: Bounds = NO_BOUNDS,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = Priority.MARKET_DATA,
+        caller: str = "",
+        rest: bool = True,
+    ) -> None:
+        self.since, self.bounds, self.rest = since, bounds, rest
+        self._of_call = timeout_s, priority, caller
+
+    @property
+    def call(self) -> Call:
+        """Priority, deadline and caller of the REST call that may become necessary."""
+        timeout_s, priority, caller = self._of_call
+        return Call(Priority(priority), None if timeout_s is None else self.since + timeout_s, caller)
+
+    def without_rest(self) -> Ask:
+        """Return the same without a REST call."""
+        return Ask(self.since, self.bounds, rest=False)
 
 
 def together(plans: Iterable[Plan[Any]]) -> Plan[list[Any]]:

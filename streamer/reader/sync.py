@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Coroutine, Iterator
+from concurrent.futures import CancelledError, wait
 from contextlib import suppress
 from typing import Any, TypeVar, Unpack
 
@@ -43,6 +44,10 @@ from streamer.store.connect import Store
 from streamer.store.keys import Keys
 
 T = TypeVar("T")
+
+_LOOK_EVERY_S = 1.0
+_MOST_CONNECTIONS = 1000
+"""A watch keeps one, and many answers may land at once: one more than allowed would look like Redis away."""
 
 
 class Reader:
@@ -201,10 +206,10 @@ class _Backstage:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="streamer-reader", daemon=True)
         self._thread.start()
-        self._store = Store(url)
+        self._store = Store(url, max_connections=_MOST_CONNECTIONS)
         self._caller = Caller(self._store, keys, settings)
         self._house = Housekeeping(self._store, keys, settings, plans, self._caller.statistics)
-        self.watcher = Watcher(self._store, keys, plans)
+        self.watcher = Watcher(self._store, keys, plans, self._house)
 
     @property
     def is_ours(self) -> bool:
@@ -223,6 +228,10 @@ class _Backstage:
 
         done = asyncio.run_coroutine_threadsafe(whole(), self._loop)
         try:
+            while not wait([done], timeout=_LOOK_EVERY_S).done:
+                if not self._thread.is_alive():  # closed by another thread before this began
+                    work.close()
+                    raise CancelledError
             return done.result()
         except BaseException:
             if done.cancel():  # whoever waited here, as with Ctrl-C, does so no more
@@ -235,7 +244,7 @@ class _Backstage:
 
     def tend(self) -> None:
         """Have the housekeeping done, without waiting for it."""
-        asyncio.run_coroutine_threadsafe(self._house.tend(), self._loop)
+        self._loop.call_soon_threadsafe(self._house.begin)
 
     def close(self) -> None:
         """End the thread."""
@@ -247,7 +256,7 @@ class _Backstage:
             self._loop.close()
 
     async def _close(self) -> None:
-        await self._house.tend()
+        await self._house.close()
         await self._caller.close()
         with suppress(StoreUnavailable):
             await self._store.close()

@@ -15,9 +15,10 @@ from streamer.errors import StoreUnavailable
 from streamer.model import ProductId, Reading, Ticker, Tier
 from streamer.reader.facts import FeedFacts
 from streamer.reader.freshness import reading
+from streamer.reader.housekeeping import Housekeeping
 from streamer.reader.plans import Plans
 from streamer.reader.wire import AsyncWire
-from streamer.store.connect import Store
+from streamer.store.connect import FAILURES, Store, unavailable
 from streamer.store.keys import Keys
 from streamer.store.records import StoredTicker
 
@@ -32,14 +33,18 @@ OnOutage = Callable[[str | None], None]
 
 
 class Watcher:
-    """Watches tickers; each watch has a connection of its own, for as long as it lasts."""
+    """Watches tickers; each watch has a connection of its own, for as long as it lasts.
 
-    def __init__(self, store: Store, keys: Keys, plans: Plans) -> None:
-        self._store, self._keys, self._plans = store, keys, plans
+    Args:
+        house: Tended also where nothing but the process itself is read: what is watched or mirrored must stay.
+    """
+
+    def __init__(self, store: Store, keys: Keys, plans: Plans, house: Housekeeping) -> None:
+        self._store, self._keys, self._plans, self._house = store, keys, plans, house
 
     def follow(self, product_ids: Collection[ProductId]) -> Following:
         """Return what follows products, once it is started."""
-        return Following(self._store, self._keys, self._plans, product_ids)
+        return Following(self._store, self._keys, self._plans, product_ids, self._house)
 
     async def watch(
         self, product_ids: Collection[ProductId], on_outage: OnOutage | None = None
@@ -55,6 +60,7 @@ class Watcher:
         try:
             while True:
                 await following.changed()
+                self._plans.read.update(product_ids)
                 if on_outage is not None and is_away is (following.why is None):
                     is_away = not is_away
                     on_outage(following.why)
@@ -101,8 +107,15 @@ class Following:
         why: Why Redis does not answer at present, None while it does.
     """
 
-    def __init__(self, store: Store, keys: Keys, plans: Plans, product_ids: Collection[ProductId]) -> None:
-        self._store, self._keys, self._plans = store, keys, plans
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        plans: Plans,
+        product_ids: Collection[ProductId],
+        house: Housekeeping,
+    ) -> None:
+        self._store, self._keys, self._plans, self._house = store, keys, plans, house
         self._wire = AsyncWire(store)
         self._wanted = tuple(dict.fromkeys(product_ids))
         self._names = frozenset(self._wanted)
@@ -170,6 +183,8 @@ class Following:
                     await self._listen(updates)
             except StoreUnavailable as exc:
                 self.why = str(exc)
+            except FAILURES as exc:  # the connection could not even be closed in time
+                self.why = str(unavailable(self._store.url, exc))
             self._news.set()
             await asyncio.sleep(_RETRY_S)
 
@@ -234,3 +249,4 @@ class Following:
                 held.is_gone = True
         self._newest = found
         self._news.set()
+        self._house.tend_if_due()

@@ -6,6 +6,7 @@ The hot path of a reader is here.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from streamer.errors import StoreUnavailable
@@ -150,7 +152,10 @@ class SyncWire:
             try:
                 connection.send_packed_command((lookup.packed,), check_health=False)
                 read, replies = connection.read_response, []
+                ends = time.monotonic() + COMMAND_DEADLINE_S
                 for _ in range(lookup.size):
+                    if time.monotonic() > ends:  # the timeout of the socket is for each piece that comes
+                        raise RedisTimeoutError
                     try:
                         replies.append(read())
                     except ResponseError as exc:

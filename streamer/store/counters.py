@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from streamer.store.connect import Store
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
+
+from streamer.errors import StoreUnavailable
+from streamer.store.connect import Store, explain
 from streamer.store.keys import Keys
 
 SUMS_TTL_S: Final = 10
@@ -37,7 +40,9 @@ class Counters:
                 pipeline.hincrby(key, name, number)
             pipeline.expire(key, life_s + 2 * length_s)
         pipeline.set(self._keys.counters_summed, seconds, ex=_SUM_EVERY_S, nx=True)
-        *_, is_ours = await self._store.answer(pipeline.execute(raise_on_error=False))
+        *replies, is_ours = await self._store.answer(pipeline.execute(raise_on_error=False))
+        if isinstance(replies[0], ReadOnlyError | OutOfMemoryError):
+            raise StoreUnavailable(self._store.shown_url, explain(replies[0])) from replies[0]
         if is_ours is True:
             await self._sum(seconds)
 

@@ -27,7 +27,7 @@ from tests.support import Lanes, Process, RedisServer, until
 
 pytestmark = pytest.mark.faults
 
-lanes = Lanes(3)
+lanes = Lanes()
 
 M = Budget.MARKET
 SLACK_S = 0.7

@@ -44,7 +44,7 @@ from tests.support import (
 
 pytestmark = pytest.mark.faults
 
-lanes = Lanes(5)
+lanes = Lanes()
 
 START_S = 20.0
 STALE_AFTER_S = 5.0

@@ -5,6 +5,7 @@ The tests run side by side, each with processes of its own; they mostly wait.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support import Lanes, RedisServer, Simulator, is_healthy, stream_from, wait_until
 
-lanes = Lanes(4)
+lanes = Lanes()
 pytestmark = pytest.mark.faults
 
 START_S = 20.0
@@ -51,6 +52,20 @@ def test_a_flushed_redis_is_filled_again(folder: Path) -> None:
         redis.ask("FLUSHALL")
         wait_until(lambda: is_healthy(redis.url) and grows(redis), BACK_S, why="the stream does not come back")
         assert sorted(redis.hash("stream:wanted")) == ["BTC-USD", "ETH-USD"]
+
+
+@lanes.test
+def test_after_a_flush_what_reads_asked_for_may_leave_again(folder: Path) -> None:
+    """It is asked for again, but on behalf of whoever asked: it once was pinned for ever."""
+    with streaming(folder) as redis:
+        want = {"by": "reader", "pinned": False, "asked_ms": 1, "read_ms": int(time.time() * 1000)}
+        redis.ask("HSET", "stream:wanted", "ETH-USD", json.dumps(want))
+        time.sleep(2.5)
+        redis.ask("FLUSHALL")
+        wait_until(lambda: len(redis.hash("stream:wanted")) == 2, BACK_S)
+        wants = {name: json.loads(raw) for name, raw in redis.hash("stream:wanted").items()}
+        assert (wants["ETH-USD"]["by"], wants["ETH-USD"]["pinned"]) == ("reader", False)
+        assert wants["BTC-USD"]["pinned"] is True
 
 
 @lanes.test

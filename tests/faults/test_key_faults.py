@@ -41,7 +41,7 @@ from tests.support import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
-lanes = Lanes(8)
+lanes = Lanes()
 
 START_S = 30.0
 NOTICED_S = 20.0
@@ -67,7 +67,7 @@ class Watch:
         self._unchanged: tuple[Any, float] = (None, 0.0)
         self._wrong: list[str] = []
         self.said: list[tuple[float, tuple[str, ...]]] = []
-        self.right = self.marked = 0
+        self.right = self.marked = self.blind = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -92,7 +92,12 @@ class Watch:
     async def _watch(self) -> None:
         async with AsyncReader(self._url, rest=False, settings=load(demand=False)) as reader:
             while not self._stop.is_set():
-                status, now_ms = await asyncio.to_thread(probe, self._url)
+                try:
+                    status, now_ms = await asyncio.to_thread(probe, self._url)
+                except StoreError:  # nothing here harms Redis: this machine is busy
+                    self.blind += 1
+                    assert self.blind < 5
+                    continue
                 reasons = judge(status, now_ms).reasons
                 if not self.said or self.said[-1][1] != reasons:
                     self.said.append((time.monotonic(), reasons))

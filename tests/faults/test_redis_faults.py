@@ -31,7 +31,7 @@ from tests.support import (
 
 pytestmark = pytest.mark.faults
 
-lanes = Lanes(5)
+lanes = Lanes()
 
 START_S = 20.0
 BTC = "ticker_realtime:BTC-USD"

@@ -39,7 +39,7 @@ from tests.support import Lanes, Process, RedisServer, Simulator, Stream, is_hea
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
-lanes = Lanes(4)
+lanes = Lanes()
 
 START_S = 60.0
 WINDOW = 16
@@ -191,20 +191,20 @@ STREAM_FAULTS: list[tuple[str, list[dict[str, Any]]]] = [
 def suffer(simulator: Simulator, stream: Process) -> None:
     """One fault after the other; each is seen by the stream before it ends."""
 
-    def seen(word: str) -> None:
-        before = stream.log.count(word)
+    def until_seen(word: str, *commands: dict[str, Any]) -> None:
+        before = stream.log.count(
+            word
+        )  # counted first: what a command causes may be logged before its reply is here
+        simulator.tell(*commands)
         wait_until(lambda: stream.log.count(word) > before, 60, why=f"{word} is not logged")
 
     for fault in REST_FAULTS:
         # An order that ends is something that only REST can confirm.
         order_id = simulator.tell(fault, {"order": ORDER})["order_id"]
-        simulator.tell({"fill": order_id})
-        seen("accounts.unavailable")
-        simulator.tell({"heal": True})
-        seen("accounts.back")
+        until_seen("accounts.unavailable", {"fill": order_id})
+        until_seen("accounts.back", {"heal": True})
     for word, faults in STREAM_FAULTS:
-        simulator.tell(*faults)
-        seen(word)
+        until_seen(word, *faults)
         simulator.tell({"heal": True})
     simulator.tell({"restore": True})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from tests.support import Lanes, RedisServer, Simulator, Stream, is_healthy, str
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
-lanes = Lanes(6)
+lanes = Lanes()
 
 START_S = 30.0
 STALE_AFTER_S = 5.0
@@ -55,6 +56,13 @@ class World:
     def prices_asked(self) -> int:
         """How many of them were for the prices of products."""
         return self._routes().get("GET /market/products", 0)
+
+    def outdates_the_copy(self) -> None:
+        """As if the answer about BTC-USD had come half a minute ago."""
+        copy = json.loads(self.redis.ask("GET", "ticker:BTC-USD:stale"))
+        copy["fetched_ms"] -= 31_000
+        self.redis.ask("SET", "ticker:BTC-USD:stale", json.dumps(copy), "KEEPTTL")
+        self.redis.ask("DEL", "ticker:BTC-USD")
 
     def _routes(self) -> dict[str, int]:
         routes: dict[str, int] = self.simulator.tell({"query": "rest"})["routes"]
@@ -172,12 +180,12 @@ def test_a_minute_of_429_serves_what_is_stale(folder: Path) -> None:
         assert reader.ticker("BTC-USD").tier is Tier.REST
         wait_until(lambda: it.redis.ask("EXISTS", "ticker:BTC-USD:stale") == 1, 5)
         it.simulator.fault("rest_status", status=429, for_s=60)
-        it.redis.ask("DEL", "ticker:BTC-USD")  # as if its 30 s were over
+        it.outdates_the_copy()
         calls, began = it.calls(), time.monotonic()
         while time.monotonic() - began < 58:
             for one in (reader.ticker("BTC-USD", timeout_s=0.5), other.ticker("BTC-USD", timeout_s=0.5)):
                 assert one.tier is Tier.STALE
-                assert one.age_s >= time.monotonic() - began - 1
+                assert one.age_s >= time.monotonic() - began + 30
                 assert one.reason
             time.sleep(0.2)
         assert 1 <= it.calls() - calls <= 8
@@ -192,14 +200,14 @@ def test_rest_in_trouble_serves_what_is_stale_in_time(folder: Path, case: str) -
         reader = it.reader()
         assert reader.ticker("BTC-USD").tier is Tier.REST
         wait_until(lambda: it.redis.ask("EXISTS", "ticker:BTC-USD:stale") == 1, 5)
-        it.redis.ask("DEL", "ticker:BTC-USD")
+        it.outdates_the_copy()
         it.simulator.fault(case, for_s=60)
         for _ in range(6):
             began = time.monotonic()
             assert reader.ticker("BTC-USD", timeout_s=1.0).tier is Tier.STALE
             assert time.monotonic() - began < 2.0
         with pytest.raises(Unavailable) as caught:
-            reader.ticker("BTC-USD", timeout_s=1.0, max_age_s=0.01)
+            reader.ticker("BTC-USD", timeout_s=1.0, max_age_s=5)
         assert set(caught.value.tiers) == {"realtime", "cache", "rest"}
 
 

@@ -39,7 +39,7 @@ from streamer.errors import (
     RestUnavailable,
 )
 from streamer.model import Granularity, Priority, ProductId
-from streamer.providers.base import Budget, Call
+from streamer.providers.base import Budget, Call, CallCounts
 from streamer.simulator.account import Bank
 from streamer.simulator.exchange_ws import ExchangeServer
 from streamer.simulator.faults import parse_command
@@ -83,6 +83,15 @@ async def exchange(
 def tell(server: ExchangeServer, **command: Any) -> dict[str, Any]:
     """Give the exchange a command."""
     return server.command(parse_command(command))
+
+
+def test_calls_are_not_remembered_longer_than_they_are_counted() -> None:
+    """A reader never asks for the last hour; each call it made once stayed in memory."""
+    counts = CallCounts()
+    for hour in range(10):
+        counts.made("products", hour * 3600.0)
+    assert len(counts._times) == 1
+    assert (counts.last_hour(9 * 3600.0), counts.total["products"]) == (1, 10)
 
 
 @pytest.mark.parametrize(

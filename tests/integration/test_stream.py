@@ -32,7 +32,7 @@ from tests.support import (
     wait_until,
 )
 
-lanes = Lanes(4)
+lanes = Lanes()
 
 START_S = 20.0
 
@@ -115,7 +115,7 @@ def test_an_alias_lands_under_its_own_key(folder: Path) -> None:
         assert (alias["alias_of"], alias["product_id"]) == ("BTC-USD", "BTC-USDC")
         assert "alias_of" not in redis.ticker("BTC-USD")
         assert "alias_of" not in redis.ticker("USDT-USDC")
-        assert redis.ticker("USDT-USDC")["price"] == truth["USDT-USDC"]["price"]
+        wait_until(lambda: redis.ticker("USDT-USDC")["price"] == truth["USDT-USDC"]["price"], 5)
         shown = run("streamer", "get", "BTC-USDC", "--json", "--redis-url", redis.url, folder=folder)
         assert json.loads(shown.stdout)["BTC-USDC"]["alias_of"] == "BTC-USD"
 

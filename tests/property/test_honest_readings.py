@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from streamer.errors import Unavailable
 from streamer.gateway.gateway import Answer
 from streamer.model import ProductId, Reading, Source, Ticker, Tier
-from streamer.providers.base import Call
 from streamer.reader.freshness import STALE_AFTER_S, Bounds
 from streamer.reader.plans import Plans
 from streamer.reader.steps import Ask, Fetch
@@ -147,7 +146,7 @@ def encoded(fields: dict[str, str]) -> dict[bytes, bytes]:
 def read(plans: Plans, market: Market, bounds: Bounds, *, rest_works: bool) -> Reading[Ticker] | None:
     """Run a plan against the market; None where nothing may be served."""
     clock = [market.now_ms // 1000, market.now_ms % 1000 * 1000]
-    ask = Ask(since=0.0, bounds=bounds, call=Call(), rest=rest_works)
+    ask = Ask(0.0, bounds, rest=rest_works)
     plan = plans.ticker(BTC, ask)
     replies: list[Any] = [
         [clock, market.feeds(), encoded(market.hash)],

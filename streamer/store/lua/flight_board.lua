@@ -28,10 +28,20 @@ local function join(lease, urge, priority)
   return {'joined', tostring(left_ms)}
 end
 
+-- A failure without an end, or with one too far off, is not ours: it would answer for ever.
+local function failure_of(key)
+  local record = text_of(key)
+  if not record then return false end
+  local left_ms = redis.call('PTTL', key)
+  if left_ms >= 0 and left_ms <= 60000 then return record end
+  redis.call('DEL', key)
+  return false
+end
+
 for i = 1, #KEYS, 3 do
   local lease, failure, urge = KEYS[i], KEYS[i + 1], KEYS[i + 2]
   local holder = text_of(lease)
-  local failed = holder ~= ARGV[1] and text_of(failure)
+  local failed = holder ~= ARGV[1] and failure_of(failure)
   if failed then
     reply[#reply + 1] = {'failed', failed}
   elseif holder and holder ~= ARGV[1] then

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from streamer.errors import QueueTimeout, RestRateLimited, RestUnavailable, UnknownProduct
-from streamer.gateway.flight import FAILURE_S, LEASE_S
+from streamer.errors import (
+    CallNotMade,
+    QueueTimeout,
+    RestRateLimited,
+    RestUnavailable,
+    StoreUnavailable,
+    UnknownProduct,
+)
+from streamer.gateway import names
+from streamer.gateway.caller import Caller, scope_of
+from streamer.gateway.flight import FAILURE_S, LEASE_S, FlightBoard
 from streamer.gateway.gateway import Answer
-from streamer.model import Granularity, Priority, ProductId
-from streamer.providers.base import Call
+from streamer.gateway.requests import Requests
+from streamer.gateway.warming import WarmingSource
+from streamer.model import Account, Granularity, Priority, ProductId, Source
+from streamer.providers.base import ANY, Call
+from streamer.settings import REST_URL, load
+from streamer.store.connect import Store
 from streamer.store.keys import Keys
 from tests.integration.gateway.conftest import FakeRest, GateThatWaits, Join
-from tests.support import RedisServer, until
+from tests.support import PATIENCE, RedisServer, until
 
 BTC, ETH, NOPE = ProductId("BTC-USD"), ProductId("ETH-USD"), ProductId("NOPE-USD")
 HOUR = Granularity.ONE_HOUR
@@ -84,11 +99,42 @@ async def test_answers_are_kept_twice(join: Join, redis: RedisServer) -> None:
 async def test_an_older_answer_does_not_replace_a_newer_one(join: Join, redis: RedisServer) -> None:
     """A leader that was held up and took-over long ago must not turn the clock back."""
     party = join()
-    newer = b'{"source":"simulator","fetched_ms":99999999999999,"value":{}}'
+    newer = b'{"source":"simulator","fetched_ms":%d,"value":{}}' % (time.time() * 1000 + 2000)
     redis.ask("SET", "accounts:global:stale", newer)
     await party.gateway.fetch(party.requests.accounts())
     await until(lambda: not party.gateway._flights, 1)
     assert redis.ask("GET", "accounts:global:stale") == newer.decode()
+
+
+async def test_a_copy_from_the_future_is_no_answer_and_in_no_answers_way(join: Join, redis: RedisServer) -> None:
+    """After a failover to a slower clock, an old copy once counted as just fetched, and none took its place."""
+    party = join()
+    old = b'{"source":"coinbase","fetched_ms":%d,"value":{"product_id":"BTC-USD","price":"1"}}'
+    for key in ("ticker:BTC-USD", "ticker:BTC-USD:stale"):
+        redis.ask("SET", key, old % (time.time() * 1000 + 40_000), "EX", 300)
+    assert (await party.gateway.fetch(party.requests.ticker(BTC))).value.price == 100
+    await until(lambda: not party.gateway._flights, 1)
+    for key in ("ticker:BTC-USD", "ticker:BTC-USD:stale"):
+        assert '"price":"100"' in redis.ask("GET", key)
+
+
+async def test_a_slow_redis_makes_no_answer_younger(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of Redis is as old as its reading took to come."""
+    first, second = join(), join()
+    since = time.monotonic()
+    await first.gateway.fetch(first.requests.ticker(BTC))
+    await until(lambda: not first.gateway._flights, 1)
+    arrived, board = time.monotonic(), second.gateway._board.board
+
+    async def slow(wanted: Any) -> Any:
+        reply = await board(wanted)
+        await asyncio.sleep(0.5)
+        return reply
+
+    monkeypatch.setattr(second.gateway._board, "board", slow)
+    answer = await second.gateway.fetch(second.requests.ticker(BTC), since=since)
+    assert answer.age_s >= 0.5
+    assert answer.age_s < time.monotonic() - arrived + 0.6 * PATIENCE
 
 
 # -- errors -------------------------------------------------------------------------------------------------------
@@ -147,6 +193,32 @@ async def test_an_unknown_product_is_named_and_remembered(join: Join, rest: Fake
     with pytest.raises(UnknownProduct):
         await other.gateway.fetch(other.requests.ticker(NOPE))
     assert len(rest.asked) == calls
+
+
+async def test_the_nearest_names_are_looked_for_once(
+    join: Join, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crowd that asks for a wrong id once held up the loop for 10 ms each."""
+    party, looked = join(), []
+
+    def nearest(product_id: str, names: Iterable[str]) -> list[str]:
+        looked.append(product_id)
+        return list(names)
+
+    monkeypatch.setattr(names, "nearest_of", nearest)
+    value = '{"products":[{"product_id":"NOTE-USD"}]}'
+    redis.ask("SET", "products:all:stale", '{"source":"coinbase","fetched_ms":1,"value":%s}' % value)  # noqa: UP031
+    asking = (party.gateway.fetch(party.requests.ticker(NOPE)) for _ in range(50))
+    errors = await asyncio.gather(*asking, return_exceptions=True)
+    assert {error.nearest for error in errors if isinstance(error, UnknownProduct)} == {("NOTE-USD",)}
+    assert looked == [NOPE]
+
+
+@pytest.mark.parametrize("url", [REST_URL, REST_URL.upper().replace("HTTPS", "https"), f"{REST_URL}:443"])
+def test_one_exchange_has_one_budget(url: str) -> None:
+    """However its address is written."""
+    assert scope_of(url) == "coinbase"
+    assert scope_of("https://localhost:1234") == "localhost_1234"
 
 
 async def test_an_unknown_product_gets_the_nearest_names(join: Join) -> None:
@@ -287,6 +359,33 @@ async def test_a_deadline_of_one_is_not_that_of_another(
     assert (await patient).value
 
 
+async def test_who_outlives_a_flight_waits_quietly_for_the_next(
+    join: Join, rest: FakeRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the flight of one whose time was up was being landed, the others once kept the loop busy."""
+    party = join()
+    land, fetch = party.gateway._board.land, rest.accounts
+
+    async def slow(outcomes: Any) -> None:
+        await asyncio.sleep(0.3)
+        await land(outcomes)
+
+    async def too_late(call: Call = ANY) -> list[Account]:
+        rest.accounts = fetch  # type: ignore[method-assign]
+        await asyncio.sleep(0.1)
+        raise QueueTimeout("accounts", "no call was free")
+
+    rest.accounts = too_late  # type: ignore[method-assign]
+    monkeypatch.setattr(party.gateway._board, "land", slow)
+    request = party.requests.accounts()
+    hasty = asyncio.create_task(party.gateway.fetch(request, lasting(0.1)))
+    patient = asyncio.create_task(party.gateway.fetch(request, lasting(5)))
+    assert (await patient).value
+    with pytest.raises(QueueTimeout):
+        await hasty
+    assert party.gateway.counts.asked["accounts"] <= 5
+
+
 async def test_a_leader_that_is_gone_is_replaced(join: Join, rest: FakeRest, redis: RedisServer) -> None:
     """A lease that nobody renews ends, and one of those who wait makes the call."""
     party = join()
@@ -321,6 +420,59 @@ async def test_foreign_keys_are_in_nobodys_way(join: Join, redis: RedisServer) -
     redis.ask("RPUSH", name, "junk")
     async with asyncio.timeout(2):
         assert (await party.gateway.fetch(party.requests.accounts())).value
+
+
+async def test_a_failure_that_never_ends_is_none_of_ours(join: Join, redis: RedisServer) -> None:
+    """Without an expiry it would answer for ever that the call has just failed."""
+    party = join()
+    redis.ask("SET", Keys().gateway("coinbase", "failed:accounts:global"), "junk")
+    assert (await party.gateway.fetch(party.requests.accounts())).value
+
+
+async def test_a_product_without_sense_harms_no_other(join: Join, rest: FakeRest) -> None:
+    """An id that is a list once was a TypeError, to readers and to the ingester, which it ended."""
+    party = join()
+    facts: list[dict[str, Any]] = [{"product_id": [], "price": "1"}, {"product_id": "BTC-USD", "price": "5"}]
+
+    async def products(product_ids: Sequence[ProductId] = (), call: Call = ANY) -> Sequence[Mapping[str, Any]]:
+        return facts
+
+    rest.products = products  # type: ignore[method-assign]
+    assert (await party.gateway.fetch(party.requests.ticker(BTC))).value.price == 5
+    warming = WarmingSource(rest, party.store, Keys(), lambda: [BTC])
+    assert await warming.products() == facts
+
+
+async def test_what_could_not_board_is_not_waited_for() -> None:
+    """Each name that was asked for while Redis was away once stayed for ever."""
+    board = FlightBoard(Store("redis://127.0.0.1:1"), Keys(), "coinbase")
+    with pytest.raises(StoreUnavailable):
+        await board.board([(Requests(Keys()).ticker(BTC), Priority.MARKET_DATA)])
+    assert not board._landings._waiting
+
+
+async def test_rest_is_that_of_the_exchange_whose_data_redis_holds(join: Join, redis: RedisServer) -> None:
+    """A simulator that came later, or elsewhere, once went unnoticed for as long as the process lived."""
+    caller, status = Caller(join().store, Keys(), load()), '{"source":"simulator","rest_url":"http://127.0.0.1:%d"}'
+
+    async def asked() -> tuple[Any, Any]:
+        caller._looked_at -= 60
+        gateway = await caller.gateway()
+        return gateway.rest.source, gateway.rest._base_url  # type: ignore[attr-defined]
+
+    first = await asked()
+    assert first == (Source.COINBASE, REST_URL)
+    for port in (1001, 1002):
+        redis.ask("SET", Keys().status, status % port)
+        assert await asked() == (Source.SIMULATOR, f"http://127.0.0.1:{port}")
+    redis.ask("DEL", Keys().status)
+    assert (await asked())[0] is Source.SIMULATOR  # nobody says otherwise
+    redis.ask("SET", Keys().status, '{"source":"simulator"}')
+    with pytest.raises(CallNotMade):
+        await asked()
+    redis.ask("SET", Keys().status, '{"source":"coinbase"}')
+    assert await asked() == first
+    await caller.close()
 
 
 async def test_without_redis_a_process_asks_for_itself(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import aclosing
 
 import pytest
 
+from streamer.errors import StoreUnavailable
 from streamer.model import Granularity, Tier
 from streamer.reader.reader import AsyncReader
 from streamer.reader.sync import Reader
 from streamer.store.connect import Store
+from streamer.store.counters import Counters, Tally
 from streamer.store.keys import HIT, LIMITED, MISS
 from streamer.store.wanted import WantedSet
 from tests.integration.reader.rig import BTC, ETH, KEYS, World, settings
@@ -37,6 +40,20 @@ async def test_reads_are_counted_for_all(world: World, redis: RedisServer) -> No
         for name, number in redis.hash(key).items():
             counted[name] = counted.get(name, 0) + int(number)
     assert counted == {f"{HIT}:ticker:realtime": 10, f"{MISS}:ticker:none": 2}
+
+
+async def test_what_a_full_redis_does_not_take_is_counted_later(redis: RedisServer, store: Store) -> None:
+    """Its refusals came as replies, and were taken for success."""
+    tally = Tally(Counters(store, KEYS))
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await tally.tell(Counter({f"{HIT}:ticker:realtime": 5}))
+    finally:
+        redis.ask("CONFIG", "SET", "maxmemory", "0")
+    await tally.tell(Counter({f"{HIT}:ticker:realtime": 6}))
+    (key,) = redis.ask("KEYS", "counters:60:*")
+    assert redis.hash(key) == {f"{HIT}:ticker:realtime": "6"}
 
 
 def test_a_sync_reader_counts_too(world: World, redis: RedisServer) -> None:
@@ -73,7 +90,7 @@ async def test_however_it_is_read_it_stays(world: World, redis: RedisServer, way
     redis.ask("HSET", KEYS.wanted, BTC, '{"by":"reader","pinned":false,"asked_ms":1,"read_ms":1}')
 
     def noted() -> bool:
-        return world.now_ms - json.loads(redis.ask("HGET", KEYS.wanted, BTC))["read_ms"] < 60_000
+        return bool(world.now_ms - json.loads(redis.ask("HGET", KEYS.wanted, BTC))["read_ms"] < 60_000)
 
     mirror = [BTC] if way == "mirror" else []
     reader = AsyncReader(redis.url, mirror=mirror, rest=False, settings=settings(demand=True))

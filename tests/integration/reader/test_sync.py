@@ -241,6 +241,8 @@ def test_who_asks_a_reader_that_is_being_closed_is_told(redis: RedisServer) -> N
     backstage._thread.join(5)
     with ThreadPoolExecutor(1) as pool, pytest.raises(CancelledError):
         pool.submit(backstage.run, asyncio.sleep(0)).result(10)
+    backstage._loop.run_until_complete(backstage._close())
+    backstage._loop.close()
     reader.close()
 
 

@@ -124,6 +124,7 @@ async def test_a_copy_from_the_future_is_no_copy(reader: Either, world: World, a
         ("explain", [""], {}),
         ("balance", ["b c"], {}),
         ("portfolio_breakdown", ["5c1e"], {}),
+        ("portfolio_breakdown", ["-" * 36], {}),
         ("candles", [BTC, "ONE_WEEK"], {}),
         ("candles", [BTC, "ONE_HOUR", 0], {}),
         ("snapshot", [[BTC], "ONE_HOUR", 351], {}),

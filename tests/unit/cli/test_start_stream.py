@@ -32,7 +32,7 @@ async def until_stopped(redis: start_stream._Redis, stop: asyncio.Event) -> None
     """Run the stream's body around nothing."""
     nothing = Endless()
     supervisor, progress = cast("Supervisor", nothing), cast("Progress", nothing)
-    await start_stream._until_stopped(supervisor, progress, nothing.log_forever(), redis, stop)
+    await start_stream._until_stopped(supervisor, progress, [nothing.log_forever()], redis, stop)
 
 
 async def test_a_bug_in_the_watch_over_the_embedded_redis_is_loud() -> None:

@@ -114,7 +114,7 @@ def plans() -> Plans:
 
 def wanted(*, rest: bool = False, **bounds: float) -> Ask:
     """How it is asked."""
-    return Ask(since=5.0, bounds=Bounds(**bounds), call=CALL, rest=rest)
+    return Ask(5.0, Bounds(**bounds), caller=CALL.caller, rest=rest)
 
 
 # -- tickers: how many steps ------------------------------------------------------------------------------------

@@ -141,6 +141,11 @@ NONSENSE: list[Any] = [
     pytest.param(ASK.accounts(), with_account(available_balance="5"), id="no money"),
     pytest.param(ASK.accounts(), with_account(currency=5), id="no currency"),
     pytest.param(ASK.breakdown(UUID), with_breakdown(lambda b: b.pop("portfolio")), id="no portfolio"),
+    pytest.param(
+        ASK.breakdown(UUID),
+        with_breakdown(lambda b: b["portfolio"].update(uuid=UUID.replace("5", "6"))),
+        id="another portfolio",
+    ),
     pytest.param(ASK.breakdown(UUID), with_breakdown(lambda b: b.update(spot_positions=5)), id="no positions"),
     pytest.param(
         ASK.breakdown(UUID), with_breakdown(lambda b: b["spot_positions"][0].update(allocation="x")), id="no share"

@@ -1,0 +1,142 @@
+"""Market data and accounts, read through the tiers; every answer says its tier, age and source, in headers too."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from streamer.errors import ConfigError, StreamerError, UnknownProduct
+from streamer.model import Answers, Granularity, Priority, Reading, Tier
+from streamer.reader import shown
+from streamer.reader.questions import LIMIT, TIMEOUT_S, How
+from streamer.web import shapes
+from streamer.web.problems import documented, without_address
+from streamer.web.service import Service
+
+router = APIRouter(prefix="/api/v1/market", tags=["market"])
+
+_FRESH: Final = {
+    "Age": {"schema": {"type": "integer"}, "description": "seconds since the value was known to be current"},
+    "X-Tier": {"schema": {"type": "string"}, "description": "realtime, cache, rest or stale"},
+    "Warning": {"schema": {"type": "string"}, "description": "110 where something of it is stale"},
+}
+_OK: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "with its tier and ages", "headers": _FRESH}}
+_OF_PRODUCT: Final = _OK | documented(404, 422, 503)
+_OF_ALL: Final = _OK | documented(422, 503)
+_PRIVATE: Final = _OK | documented(401, 422, 503)
+LONGEST_WAIT_S: Final = 30.0
+
+Age = Annotated[float | None, Query(ge=0, le=1e9, description="oldest acceptable age in seconds")]
+Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="seconds to wait for REST where it is needed")]
+Urgency = Literal["TRADING", "BOT_EVALUATION", "MARKET_DATA", "BACKGROUND"]
+
+
+def service_of(request: Request) -> Service:
+    """Return what the routes work with."""
+    service: Service = request.app.state.service
+    return service
+
+
+def how_of(
+    max_age_s: Age = None,
+    max_value_age_s: Age = None,
+    timeout_s: Wait = TIMEOUT_S,
+    priority: Urgency = "MARKET_DATA",
+) -> How:
+    """Return how an answer is wanted."""
+    return How(
+        max_age_s=max_age_s,
+        max_value_age_s=max_value_age_s,
+        timeout_s=timeout_s,
+        priority=Priority[priority],
+    )
+
+
+Given = Annotated[Service, Depends(service_of)]
+Wanted = Annotated[How, Depends(how_of)]
+
+
+@router.get("/ticker/{product_id}", response_model=shapes.Ticker, responses=_OF_PRODUCT, summary="Newest ticker")
+async def ticker(product_id: str, service: Given, how: Wanted) -> Response:
+    """Return the newest ticker of a product, from the best tier that has it."""
+    reading = await service.reader.ticker(product_id, **how)
+    return answer(shown.ticker_json(reading), reading)
+
+
+@router.get("/tickers", response_model=shapes.Tickers, responses=_OF_ALL, summary="Newest tickers")
+async def tickers(
+    service: Given,
+    how: Wanted,
+    product_ids: Annotated[list[str], Query(min_length=1, max_length=500, description="repeated, or with commas")],
+) -> Response:
+    """Return the newest ticker of several products; what cannot be served is listed with its reason."""
+    wanted = [part.strip() for text in product_ids for part in text.split(",") if part.strip()]
+    if not 1 <= len(wanted) <= 500:
+        raise ConfigError("product_ids", f"{len(wanted)} ids", "expected 1 to 500 ids")
+    answers = await service.reader.tickers(wanted, **how)
+    body = {
+        "tickers": {product_id: told(shown.ticker_json(reading)) for product_id, reading in answers.items()},
+        "missing": missing_of(answers),
+    }
+    return answer(body, *answers.values())
+
+
+@router.get("/accounts", response_model=shapes.Accounts, responses=_PRIVATE, summary="All wallets")
+async def accounts(service: Given, how: Wanted) -> Response:
+    """Return all wallets of the key's portfolio. Needs the token where one is set."""
+    reading = await service.reader.accounts(**how)
+    return answer(shown.accounts_json(reading), reading)
+
+
+@router.get("/candles/{product_id}", response_model=shapes.Candles, responses=_OF_PRODUCT, summary="Newest candles")
+async def candles(
+    product_id: str,
+    service: Given,
+    how: Wanted,
+    granularity: Granularity = Granularity.FIVE_MINUTE,
+    limit: Annotated[int, Query(ge=1, le=350)] = LIMIT,
+) -> Response:
+    """Return the newest candles of a product, oldest first; the last may still be open."""
+    reading = await service.reader.candles(product_id, granularity, limit, **how)
+    return answer(shown.candles_json(reading), reading)
+
+
+@router.get("/products", response_model=shapes.Products, responses=_OF_ALL, summary="All products")
+async def products(service: Given, how: Wanted) -> Response:
+    """Return the rules of every product of the exchange."""
+    reading = await service.reader.products(**how)
+    return answer(shown.products_json(reading), reading)
+
+
+def answer(body: dict[str, Any], *readings: Reading[Any]) -> Response:
+    """Return a body with headers that say how old it is, as caches and proxies understand it."""
+    headers = {"Cache-Control": "no-store"}
+    if readings:
+        oldest = max(readings, key=lambda one: one.age_s)
+        headers["Age"] = str(int(oldest.age_s))
+        headers["X-Tier"] = ",".join(dict.fromkeys(one.tier.value for one in readings))
+        if any(one.tier is Tier.STALE for one in readings):
+            headers["Warning"] = '110 - "Response is Stale"'
+    return Response(orjson.dumps(told(body)), 200, headers, "application/json")
+
+
+def told(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body without what is nobody's business: where Redis is."""
+    if body.get("reason"):
+        body["reason"] = without_address(body["reason"])
+    return body
+
+
+def missing_of(answers: Answers[Any, Any]) -> list[dict[str, str]]:
+    """Return what could not be served, each with its reason."""
+    return [
+        {"product_id": product_id, "type": _kind(error), "detail": without_address(str(error))}
+        for product_id, error in answers.missing.items()
+    ]
+
+
+def _kind(error: StreamerError) -> str:
+    return "unknown-product" if isinstance(error, UnknownProduct) else "unavailable"

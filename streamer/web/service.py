@@ -1,0 +1,37 @@
+"""What the routes work with."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from streamer.errors import StoreUnavailable
+from streamer.reader.reader import AsyncReader
+from streamer.settings import Settings
+from streamer.store.connect import Store
+from streamer.store.keys import Keys
+from streamer.store.wanted import WantedSet
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One Redis, and what there is to ask and to change in it. Needs no ingester in this process."""
+
+    settings: Settings
+    store: Store
+    keys: Keys
+    reader: AsyncReader
+    wanted: WantedSet
+
+    @classmethod
+    def of(cls, redis_url: str, settings: Settings) -> Service:
+        """Return a service over a Redis; nothing is connected until it is asked."""
+        store, keys = Store(redis_url), Keys(settings.key_prefix)
+        reader = AsyncReader(redis_url, caller="api", settings=settings)
+        return cls(settings, store, keys, reader, WantedSet(store, keys))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.reader.close()
+        with suppress(StoreUnavailable):
+            await self.store.close()

@@ -1,0 +1,82 @@
+"""How the whole stands: liveness, readiness, health, and what REST has cost."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from streamer.errors import CallNotMade, StreamerError
+from streamer.gateway.report import call_report
+from streamer.web import shapes
+from streamer.web.market import service_of
+from streamer.web.problems import documented, either_503, without_address
+from streamer.web.service import Service
+from streamer.web.streams import status_of
+
+router = APIRouter(tags=["system"])
+
+Given = Annotated[Service, Depends(service_of)]
+
+
+@router.get("/livez", summary="Whether the process lives", response_model=shapes.Live, responses=documented())
+async def livez() -> Response:
+    """Answer: nothing else is touched, so that no dependency can have the process restarted."""
+    return _json({"status": "pass"})
+
+
+@router.get(
+    "/readyz",
+    summary="Whether it may take traffic",
+    response_model=shapes.Ready,
+    responses=either_503(shapes.Ready, "data is not fresh"),
+)
+async def readyz(service: Given) -> Response:
+    """Say whether what would be served is fresh: Redis answers, and the stream is not down."""
+    try:
+        body = await status_of(service)
+    except StreamerError as exc:
+        return _json({"status": "fail", "reasons": [without_address(str(exc))]}, 503)
+    is_ready = body["level"] != "down"
+    return _json({"status": "pass" if is_ready else "fail", "reasons": body["reasons"]}, 200 if is_ready else 503)
+
+
+@router.get(
+    "/api/v1/system/calls", summary="What REST has cost", response_model=shapes.Calls, responses=documented(503)
+)
+async def calls(service: Given) -> Response:
+    """Return the REST budget, who spent it, the breaker and what the cache has saved, as `streamer calls` does."""
+    return _json(await call_report(service.reader.calls, service.store, service.keys))
+
+
+@router.get(
+    "/api/v1/system/health",
+    summary="How it stands, and what to do",
+    response_model=shapes.Health,
+    responses=documented(503),
+)
+async def health(service: Given) -> Response:
+    """Return the verdict with the figures that matter, and a recommendation."""
+    status = await status_of(service)
+    try:
+        report = await call_report(service.reader.calls, service.store, service.keys)
+    except CallNotMade:  # there is no REST to call; the verdict stands without
+        report = {}
+    return _json(
+        {
+            "status": status["level"],
+            "reasons": status["reasons"],
+            "recommendation": status["reasons"][0] if status["reasons"] else "nothing to do",
+            "429_errors_last_5min": report.get("errors_429_last_5min"),
+            "429_errors_last_hour": report.get("errors_429_last_hour"),
+            "cache_hit_rate": report.get("hit_rate_last_5min"),
+            "circuit_breaker": report.get("breaker"),
+            "budgets": report.get("budgets"),
+        }
+    )
+
+
+def _json(body: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status, {"Cache-Control": "no-store"}, "application/json")
