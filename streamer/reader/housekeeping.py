@@ -49,7 +49,13 @@ class Housekeeping:
         plans: Plans,
         statistics: Callable[[], Statistics | None],
     ) -> None:
-        self._tally, self._wanted = Tally(Counters(store, keys)), WantedSet(store, keys)
+        counters = Counters(store, keys)
+        # What was read is counted by the reader, which may outlive us; calls are counted by whoever makes them.
+        self._reads, self._calls, self._wanted = (
+            Tally(counters, plans.told),
+            Tally(counters),
+            WantedSet(store, keys),
+        )
         self._settings, self._plans, self._statistics = settings, plans, statistics
         self._store, self._copies = store, CopyStore(store)
         self._kept_at: dict[str, float] = {}
@@ -92,11 +98,12 @@ class Housekeeping:
             pass  # the next time tells all of it
 
     async def _flush(self) -> None:
-        statistics = self._statistics()
-        counted = call_counts(statistics) if statistics is not None else Counter()
+        reads: Counter[str] = Counter()
         for (kind, tier), number in list(self._plans.served.items()):  # other threads go on counting
-            counted[f"{HIT if tier in _HITS else MISS}:{kind}:{tier}"] += number
-        await self._tally.tell(counted)
+            reads[f"{HIT if tier in _HITS else MISS}:{kind}:{tier}"] += number
+        await self._reads.tell(reads)
+        if (statistics := self._statistics()) is not None:
+            await self._calls.tell(call_counts(statistics))
 
     async def _keep_extended(self, now: float) -> None:
         """Keep candles that the stream has continued, in place of the copy it continued: so that never ends."""

@@ -6,6 +6,7 @@ what is not realtime costs a second one (shadow and copies), and only what is no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -56,6 +57,7 @@ class Plans:
 
     Attributes:
         stale_after_s: Oldest proof of life of a feed whose values still count as realtime.
+        told: What of `served` all have been told, under the names of their counters.
         read: Products that were read since somebody last looked.
         missing: Those of them that the stream does not have, though they exist.
         extended: Candles that the stream continued from a copy, and when they were asked for, by the copy's key:
@@ -69,6 +71,7 @@ class Plans:
         self.requests = Requests(keys)
         self._tiers = Tiers(keys)
         self.parser, self.served = self._tiers.parser, self._tiers.served
+        self.told: Counter[str] = Counter()
         self.read: set[ProductId] = set()
         self.missing: set[ProductId] = set()
         self.extended: dict[str, tuple[CandlesRequest, Reading[tuple[Candle, ...]], float]] = {}

@@ -29,7 +29,7 @@ from streamer.reader.mirror import Mirror
 from streamer.reader.plans import Plans
 from streamer.reader.questions import LIMIT, How, Questions
 from streamer.reader.steps import Plan
-from streamer.reader.watching import OnOutage, Watcher
+from streamer.reader.watching import NOT_STREAMED, OnOutage, Watcher
 from streamer.reader.wire import AsyncWire, Lookup
 from streamer.settings import Settings, load
 from streamer.settings import redis_url as find_redis
@@ -169,13 +169,16 @@ class AsyncReader:
     ) -> AsyncGenerator[tuple[ProductId, Reading[Ticker]], None]:
         """Yield the current reading of each product, then every change as it is pushed, also of its tier.
 
-        A slow consumer gets the newest state, never a backlog. Where Redis goes away the readings turn stale, and
-        go on when it is back.
+        What is not streamed is read once as `tickers` reads it, and asked for. A slow consumer gets the newest
+        state, never a backlog. Where Redis goes away the readings turn stale, and go on when it is back.
 
         Args:
             on_outage: Called with the reason when Redis goes away, and with None when it is back.
         """
         wanted = [parse_product_id(product_id) for product_id in product_ids]
+        for product_id, reading in (await self.tickers(wanted)).items():
+            if reading.tier in NOT_STREAMED:
+                yield product_id, reading
         async with aclosing(self._watcher.watch(wanted, on_outage)) as changes:
             async for change in changes:
                 yield change

@@ -36,7 +36,7 @@ from streamer.reader.housekeeping import EVERY_S, Housekeeping
 from streamer.reader.plans import Plans
 from streamer.reader.questions import LIMIT, How, Questions
 from streamer.reader.steps import Fetch, Plan
-from streamer.reader.watching import OnOutage, Watcher
+from streamer.reader.watching import NOT_STREAMED, OnOutage, Watcher
 from streamer.reader.wire import Lookup, SyncWire
 from streamer.settings import Settings, load
 from streamer.settings import redis_url as find_redis
@@ -152,6 +152,9 @@ class Reader:
     ) -> Iterator[tuple[ProductId, Reading[Ticker]]]:
         """Yield the current reading of each product, then every change as it is pushed. See `AsyncReader.watch`."""
         wanted = [parse_product_id(product_id) for product_id in product_ids]
+        for product_id, reading in self.tickers(wanted).items():
+            if reading.tier in NOT_STREAMED:
+                yield product_id, reading
         backstage = self._behind()
         changes = backstage.watcher.watch(wanted, on_outage)
         try:

@@ -22,6 +22,8 @@ from streamer.store.connect import FAILURES, Store, unavailable
 from streamer.store.keys import Keys
 from streamer.store.records import StoredTicker
 
+NOT_STREAMED = (Tier.REST, Tier.CACHE)
+"""Tiers of a reading that the stream has no part in."""
 _LOOK_EVERY_S = 1.0
 _LISTEN_S = 0.25
 _RETRY_S = 0.5

@@ -71,11 +71,15 @@ class Counters:
 
 
 class Tally:
-    """Tells all what one process has counted since it last told."""
+    """Tells all what one process has counted since it last told.
 
-    def __init__(self, counters: Counters) -> None:
+    Args:
+        told: What has been told of it before; grows.
+    """
+
+    def __init__(self, counters: Counters, told: Counter[str] | None = None) -> None:
         self._counters = counters
-        self._told: Counter[str] = Counter()
+        self._told: Counter[str] = Counter() if told is None else told
 
     async def tell(self, counted: Counter[str]) -> None:
         """Tell what has come to the counts since start.
@@ -86,7 +90,7 @@ class Tally:
         news = {name: number - self._told[name] for name, number in counted.items() if number > self._told[name]}
         if news:
             await self._counters.add(news)
-            self._told = counted
+            self._told.update(news)
 
 
 def sum_of(totals: Mapping[str, int], kind: str) -> int:

@@ -160,3 +160,27 @@ async def test_candles_that_the_stream_continues_are_kept(world: World, redis: R
     assert kept["fetched_ms"] <= world.now_ms
     assert len(kept["value"]["candles"]) == 50
     assert redis.ask("TTL", where.stale_key) > 3500
+
+
+async def test_watching_asks_for_what_is_not_streamed(world: World, redis: RedisServer) -> None:
+    """It begins with what there is, and the product is wanted from then on."""
+    world.copy(KEYS.ticker_copy(ETH), {"product_id": ETH, "price": "5", "status": "online"})
+    async with AsyncReader(redis.url, rest=False, settings=settings(demand=True)) as reader:
+        changes = reader.watch([ETH])
+        product_id, reading = await anext(changes)
+        await changes.aclose()
+    assert (product_id, str(reading.value.price), reading.tier) == (ETH, "5", Tier.CACHE)
+    assert ETH in redis.hash(KEYS.wanted)
+
+
+def test_a_reader_that_goes_on_tells_nothing_twice(world: World, redis: RedisServer) -> None:
+    """Closed and used again, as after a fork: what was told is told."""
+    world.ticker(BTC)
+    reader = Reader(redis.url, rest=False, settings=settings())
+    for times in (3, 2):
+        reader._behind()
+        for _ in range(times):
+            reader.ticker(BTC)
+        reader.close()
+    (key,) = redis.ask("KEYS", "counters:60:*")
+    assert redis.hash(key) == {f"{HIT}:ticker:realtime": "5"}
