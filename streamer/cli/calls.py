@@ -65,7 +65,9 @@ def _print(report: Mapping[str, Any]) -> None:
     console.print(line)
     table = _table("budget", "used of limit, by window", "rate", "blocked", "waiting")
     for name, budget in report["budgets"].items():
-        used = ", ".join(f"{window['used']}/{window['limit']}" for window in budget["windows"])
+        used = ", ".join(
+            f"{window['used']}/{window['limit']} in {window['length_s']:g} s" for window in budget["windows"]
+        )
         table.add_row(name, used, f"{budget['rate_factor']:.0%}", f"{budget['blocked_s']} s", str(budget["queued"]))
     console.print(table)
     if report["spent"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,10 +18,11 @@ from streamer.gateway.admission import Admission, Snapshot, budgets
 from streamer.gateway.gate import CallGate
 from streamer.gateway.gateway import Answer, Gateway
 from streamer.gateway.group import MarkingGate
+from streamer.gateway.limits import Window
 from streamer.gateway.requests import AccountsRequest, BreakdownRequest, Request
 from streamer.gateway.statistics import Statistics
 from streamer.model import Source
-from streamer.providers.base import Call
+from streamer.providers.base import Budget, Call
 from streamer.settings import REST_URL, WS_URL, Settings, owner_name
 from streamer.store.connect import Store
 from streamer.store.keys import Keys
@@ -97,6 +98,11 @@ class Caller:
         """Ask the present exchange for nothing more; what is under way there comes to its end."""
         self._former += [one for one in (self._gateway, self._admission) if one is not None]
         self._gateway = self._admission = None
+
+    @property
+    def budgets(self) -> Mapping[Budget, Sequence[Window]]:
+        """The windows that calls are held to."""
+        return budgets(self._settings)
 
     async def snapshot(self) -> Snapshot:
         """Return how the calls of all processes stand.

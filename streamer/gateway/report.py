@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamer.gateway.admission import BudgetState, Snapshot
 from streamer.gateway.caller import Caller
+from streamer.gateway.limits import Window
+from streamer.providers.base import Budget
 from streamer.store.connect import Store
 from streamer.store.counters import Counters, sum_of
 from streamer.store.keys import CALL, HIT, LIMITED, MISS, Keys
@@ -25,13 +27,15 @@ async def call_report(caller: Caller, store: Store, keys: Keys) -> dict[str, Any
     counters, now_s = Counters(store, keys), int(time.time())
     fine = await counters.totals(_FIVE_MINUTES_S, now_s)
     hour = await counters.totals(_HOUR_S, now_s)
-    return _report(snapshot, fine, hour)
+    return _report(snapshot, caller.budgets, fine, hour)
 
 
-def _report(snapshot: Snapshot, fine: Mapping[str, int], hour: Mapping[str, int]) -> dict[str, Any]:
+def _report(
+    snapshot: Snapshot, windows: Mapping[Budget, Sequence[Window]], fine: Mapping[str, int], hour: Mapping[str, int]
+) -> dict[str, Any]:
     hits, misses = sum_of(fine, HIT), sum_of(fine, MISS)
     return {
-        "budgets": {budget.value: _budget(state) for budget, state in snapshot.budgets.items()},
+        "budgets": {budget.value: _budget(state, windows[budget]) for budget, state in snapshot.budgets.items()},
         "breaker": {
             "state": snapshot.breaker,
             "retry_s": round(snapshot.retry_s, 1),
@@ -47,9 +51,12 @@ def _report(snapshot: Snapshot, fine: Mapping[str, int], hour: Mapping[str, int]
     }
 
 
-def _budget(state: BudgetState) -> dict[str, Any]:
+def _budget(state: BudgetState, windows: Sequence[Window]) -> dict[str, Any]:
     return {
-        "windows": [{"used": used, "limit": limit} for used, limit in state.windows],
+        "windows": [
+            {"used": used, "limit": limit, "length_s": window.length_s}
+            for (used, limit), window in zip(state.windows, windows, strict=True)
+        ],
         "rate_factor": state.factor,
         "blocked_s": round(state.blocked_s, 1),
         "queued": state.queued,

@@ -22,6 +22,8 @@ SPANS = (KEEP - 1, 299)
 """Candles asked for in one call: the exchange takes up to 350 by its newer documentation, 300 by its older."""
 _LOOK_EVERY_S = 1.0
 _RETRY_S = 60.0
+_NOT_NOW_S = 10.0
+"""After a call that was not made, as while Redis is away."""
 _SLOWEST_S = 1800.0
 _CALL = Call(Priority.BACKGROUND, caller="ingest")
 
@@ -80,7 +82,7 @@ class Backfiller:
             buckets = await self._rest.candles(product_id, Granularity.FIVE_MINUTE, from_s, to_s, _CALL)
         except CallNotMade as exc:  # no fault of this product: its turn comes again as soon as any call is made
             self._failed[product_id] = exc.why
-            return min(_RETRY_S if exc.retry_after_s is None else exc.retry_after_s, _SLOWEST_S)
+            return min(_NOT_NOW_S if exc.retry_after_s is None else exc.retry_after_s, _SLOWEST_S)
         except RestError as exc:
             if exc.status == 400 and len(self._spans) > 1:
                 self._spans.pop(0)

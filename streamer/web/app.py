@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -24,19 +22,11 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(service: Service) -> FastAPI:
-    """Return the application over a service; it closes the service when it ends."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await app.state.hub.close()
-        await service.close()
-
+    """Return the application over a service; whoever serves it closes hub and service, its `state`."""
     app = FastAPI(
         title="streamer",
         version=version("coinbase-streamer"),
         description="Market data by way of Redis. Every answer says its tier, its age and its source.",
-        lifespan=lifespan,
         redirect_slashes=False,  # a redirect would say where we think we are
         docs_url=None,  # these load scripts from elsewhere; `document` has a page of its own
         redoc_url=None,

@@ -94,7 +94,11 @@ async def serve(redis_url: str, settings: Settings, sock: socket.socket, stop: a
         await stop.wait()
         app.state.hub.end()  # whoever listens would hold up the server else
 
-    await hypercorn_serve(app, config, shutdown_trigger=stopped)
+    try:
+        await hypercorn_serve(app, config, shutdown_trigger=stopped)
+    finally:  # not a lifespan of the application: cut short, as start-stream may, it would be reported as a bug
+        await app.state.hub.close()
+        await app.state.service.close()
 
 
 def _but_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
