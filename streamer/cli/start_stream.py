@@ -202,9 +202,9 @@ async def _stream(
 
 
 async def _serve(redis_url: str, config: settings.Settings, sock: socket.socket, stop: asyncio.Event) -> None:
-    from streamer.web.serve import serve
+    from streamer.web.serve import serve, url_of
 
-    log.info("api.served", url=f"http://{config.api_host}:{config.api_port}/")
+    log.info("api.served", url=url_of(config))
     await serve(redis_url, config, sock, stop)
 
 

@@ -37,18 +37,18 @@ class WantedSet:
         self._note, self._evict = Script(store, "wanted_note"), Script(store, "wanted_evict")
 
     async def add(self, product_ids: Iterable[ProductId], *, by: str, pinned: bool = True) -> list[ProductId]:
-        """Ask for products; return those that nobody had asked for before."""
+        """Ask for products; return those that nobody had asked for before, or only reads that this pins."""
         asked = list(dict.fromkeys(product_ids))
         if not asked:
             return []
         client = self._store.client
         seconds, micros = await self._store.answer(client.time())
         value = orjson.dumps(msgspec.to_builtins(Want(by, pinned, seconds * 1000 + micros // 1000)))
-        pipeline = client.pipeline(transaction=False)
-        for product_id in asked:
-            pipeline.hsetnx(self._key, product_id, value)
-        added = await self._store.answer(pipeline.execute())
-        return [product_id for product_id, new in zip(asked, added, strict=True) if new]
+        held = await self.all()
+        added = [p for p in asked if p not in held or (pinned and not held[p].pinned)]
+        if added:
+            await self._store.answer(client.hset(self._key, mapping=dict.fromkeys(added, value)))
+        return added
 
     async def remove(self, product_ids: Collection[ProductId]) -> int:
         """Stop asking for products; return how many were asked for."""

@@ -170,6 +170,7 @@ class Window(Shape):
 
     used: float
     limit: float
+    length_s: float = Field(description="how long the window is", examples=[60.0])
 
 
 class Budget(Shape):

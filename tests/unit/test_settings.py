@@ -351,3 +351,21 @@ def test_error_names_the_variable(monkeypatch: pytest.MonkeyPatch, variable: str
     with pytest.raises(ConfigError) as caught:
         load()
     assert caught.value.name == variable
+
+
+@pytest.mark.parametrize("token", ["", "x" * 15, "x" * 257])
+def test_a_weak_api_token_is_refused_unseen(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """One that can be guessed is refused, by variable and by argument, and what it was is not shown."""
+    monkeypatch.setenv("STREAMER_API_TOKEN", token)
+    with pytest.raises(ConfigError, match=r"STREAMER_API_TOKEN.*hidden.*16 to 256"):
+        load()
+    monkeypatch.delenv("STREAMER_API_TOKEN")
+    with pytest.raises(ConfigError, match=r"hidden.*16 to 256"):
+        load(api_token=token)
+    assert "secret-secret-secret" not in repr(load(api_token="secret-secret-secret"))
+
+
+def test_names_of_the_api_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comma separated, as products are."""
+    monkeypatch.setenv("STREAMER_API_HOSTS", "box, other.example,")
+    assert load().api_hosts == ("box", "other.example")

@@ -184,3 +184,15 @@ def test_a_reader_that_goes_on_tells_nothing_twice(world: World, redis: RedisSer
         reader.close()
     (key,) = redis.ask("KEYS", "counters:60:*")
     assert redis.hash(key) == {f"{HIT}:ticker:realtime": "5"}
+
+
+async def test_asking_by_name_pins_what_reads_had_asked_for(redis: RedisServer, store: Store) -> None:
+    """It stays from then on; who is pinned already is not asked for again."""
+    wanted = WantedSet(store, KEYS)
+    await wanted.note_reads([], [ETH], cap=5)
+    assert await wanted.add([ETH, BTC], by="api") == [ETH, BTC]
+    assert await wanted.add([ETH, BTC], by="cli") == []
+    assert {name: (want.by, want.pinned) for name, want in (await wanted.all()).items()} == {
+        ETH: ("api", True),
+        BTC: ("api", True),
+    }
