@@ -193,7 +193,7 @@ def load(**overrides: Any) -> Settings:
 def _origin(name: str, given: dict[str, Any]) -> str:
     """Return the name under which the user gave a setting."""
     if name in given:
-        return "--" + name.replace("_", "-")
+        return "--" + name.removeprefix("api_").replace("_", "-")
     return name if name.isupper() else f"STREAMER_{name.upper()}"
 
 

@@ -92,4 +92,4 @@ def test_a_server_that_fails_is_asked_once_a_minute(number: int, luck: float) ->
     """However many want an answer meanwhile: after the first few, no more than sixty questions an hour."""
     plan = RefreshPlan(RULES, 0.0, jitter=lambda most: luck * most)
     times = [at for at, _, _ in asked(plan, [([0.1, 1.0], "failed", 0.1, 0.0)] * number)]
-    assert all(later - at >= 60 for at, later in pairwise(times[5:]))
+    assert all(later - at >= 60 - 1e-6 for at, later in pairwise(times[5:]))  # but for the rounding of sums
