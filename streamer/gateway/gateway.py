@@ -313,7 +313,8 @@ class Gateway:
                 flight.fail(value)
                 outcomes.append((flight, value))
             else:
-                copy = StoredCopy(self.rest.source, self._copies.now_ms(), msgspec.Raw(value))
+                known_ms = min(self._copies.now_ms(), flight.request.known_until_s(group.asked_s) * 1000)
+                copy = StoredCopy(self.rest.source, int(known_ms), msgspec.Raw(value))
                 flight.land(copy)
                 outcomes.append((flight, copy))
         return outcomes
@@ -324,8 +325,8 @@ class Gateway:
         group.begin()
         while True:
             group.urged.clear()
-            call, now_s = together(group.flights), self._copies.now_ms() / 1000
-            asking = asyncio.ensure_future(type(requests[0]).fetch(requests, self.rest, call, now_s))
+            call, group.asked_s = together(group.flights), self._copies.now_ms() / 1000
+            asking = asyncio.ensure_future(type(requests[0]).fetch(requests, self.rest, call, group.asked_s))
             urged = asyncio.create_task(group.urged.wait())
             try:
                 await asyncio.wait({asking, urged}, return_when=asyncio.FIRST_COMPLETED)

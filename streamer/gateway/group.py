@@ -70,6 +70,7 @@ class Group:
     def __init__(self, flights: Sequence[Flight]) -> None:
         self.flights = flights
         self.is_sent = False
+        self.asked_s = 0.0
         self.urged = asyncio.Event()
         for flight in flights:
             flight.group = self

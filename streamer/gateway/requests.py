@@ -61,6 +61,10 @@ class Request(ABC, Generic[T]):
     def what(self) -> str:
         """For messages, such as "ticker BTC-USD"."""
 
+    def known_until_s(self, asked_s: float) -> float:
+        """Return until when, in Unix seconds, an answer to the question as put at `asked_s` can be current."""
+        return float("inf")
+
     @abstractmethod
     def parse(self, value: bytes, fetched: datetime) -> T:
         """Return a kept value as one of ours, true at `fetched`.
@@ -149,6 +153,10 @@ class CandlesRequest(Request[tuple[Candle, ...]]):
     def what(self) -> str:
         """Name them."""
         return f"candles {self.product_id} {self.granularity} {self.limit}"
+
+    def known_until_s(self, asked_s: float) -> float:
+        """Return the end of the bucket that was open: a question that waited longer does not ask for the next."""
+        return (asked_s // self.granularity.seconds + 1) * self.granularity.seconds
 
     def parse(self, value: bytes, fetched: datetime) -> tuple[Candle, ...]:
         """Return the candles, oldest first; one is closed if it was when they were fetched."""

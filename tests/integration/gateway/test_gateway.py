@@ -491,3 +491,21 @@ async def test_without_redis_a_process_asks_for_itself(
     assert len({answer.copy.fetched_ms for answer in [*answers, again]}) == 1
     assert again.age_s >= 0
     await gateway.close()
+
+
+async def test_candles_asked_for_before_a_bucket_ended_are_not_newer(
+    join: Join, rest: FakeRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that waited over the end of a bucket lacks the next: its answer is no younger than that end."""
+    party, now_s = join(), [1_795_000_199.0]
+    monkeypatch.setattr(party.gateway._copies, "clock_is", lambda *_: None)
+    monkeypatch.setattr(party.gateway._copies, "now_ms", lambda: int(now_s[0] * 1000))
+    gate = GateThatWaits()
+    rest.gate = gate
+    asking = asyncio.create_task(party.gateway.fetch(party.requests.candles(BTC, Granularity.ONE_MINUTE, 5)))
+    await until(lambda: gate.waiting, 2)
+    now_s[0] += 20
+    gate.open.set()
+    answer = await asking
+    assert answer.copy.fetched_ms == 1_795_000_200_000
+    assert answer.age_s == 19.0
