@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
 # Of a module and not of the session: while it runs there is an event loop in this thread, and no test may be async.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; the test is skipped where there is none."""
+    """A headless Chromium; the test is skipped where there is none, or nobody has asked for it."""
+    if os.environ.get("STREAMER_BROWSER_TESTS") != "1":
+        pytest.skip("drives Chromium for minutes: set STREAMER_BROWSER_TESTS=1")
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
