@@ -180,7 +180,7 @@ REST_FAULTS: list[dict[str, Any]] = [
 STREAM_FAULTS: list[tuple[str, list[dict[str, Any]]]] = [
     ("feed.gap", [{"fault": "skip", "n": 3}]),
     ("feed.garbage", [{"fault": "garbage"}]),
-    ("event=feed.down", [{"fault": "drop_handshake"}, {"fault": "reset"}]),
+    ('"event":"feed.down"', [{"fault": "drop_handshake"}, {"fault": "reset"}]),
     ("with HTTP 401", [{"fault": "refuse_upgrade", "status": 401}, {"fault": "reset"}]),
     ("authentication failure", [{"fault": "refuse_subscriptions"}, {"fault": "close", "code": 1008}]),
     ("refuses our tokens", [{"revoke": True, "close": True}]),

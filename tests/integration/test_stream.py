@@ -284,7 +284,7 @@ def test_a_signal_ends_it_within_two_seconds(folder: Path, case: str) -> None:
                 victim.thaw()
         assert (code, took_s < 2.0) == (0, True), f"{took_s:.2f} s"
         assert "Traceback" not in stream.log
-        assert "event=stream.stopped" in stream.log
+        assert '"event":"stream.stopped"' in stream.log
         if redis not in victims:
             assert redis.ask("EXISTS", "stream:lease:default") == 0
             status = json.loads(redis.ask("GET", "stream:status"))
@@ -297,7 +297,7 @@ def test_a_signal_ends_it_within_two_seconds(folder: Path, case: str) -> None:
 def test_a_signal_during_the_start_ends_it_too(folder: Path) -> None:
     """With neither exchange nor Redis there, it still stops at once when told to."""
     with Stream(folder, "--ws-url", "ws://127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1") as stream:
-        wait_until(lambda: "event=redis.unavailable" in stream.log, START_S)
+        wait_until(lambda: '"event":"redis.unavailable"' in stream.log, START_S)
         began = time.monotonic()
         stream.signal(signal.SIGTERM)
         assert stream.wait(10) == 0
@@ -313,7 +313,7 @@ def test_a_standby_takes_over(folder: Path) -> None:
     with streaming(folder) as (redis, simulator, first, _), stream_from(simulator, redis, folder) as second:
         owner = redis.ask("GET", "stream:lease:default")
         assert f":{first.pid}:" in owner
-        wait_until(lambda: "event=feed.live" in second.log, START_S)
+        wait_until(lambda: '"event":"feed.live"' in second.log, START_S)
         epoch = int(redis.ticker("BTC-USD")["epoch"])
         assert redis.ask("GET", "stream:lease:default") == owner
         assert "lease.taken" not in second.log

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
 import sys
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
 
 import pytest
 import structlog
@@ -28,10 +33,34 @@ def test_a_full_log_disk_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     structlog.get_logger().warning("feed.gap", missed=1)
 
 
-def test_a_line_is_an_event_and_its_facts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Piped, it is logfmt: one event a line, key=value."""
+def lines(monkeypatch: pytest.MonkeyPatch, *tell: Callable[[], object]) -> list[dict[str, Any]]:
+    """What is written, piped."""
     out = io.StringIO()
     monkeypatch.setattr(sys, "stderr", out)
     logs.configure()
-    structlog.get_logger().warning("feed.gap", missed=1)
-    assert out.getvalue().rstrip().endswith("level=warning event=feed.gap missed=1")
+    for one in tell:
+        one()
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_a_line_is_an_event_and_its_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Piped, it is JSON: one object a line, with time, level and event in front."""
+    (line,) = lines(monkeypatch, lambda: structlog.get_logger().warning("feed.gap", missed=1, of=Decimal("2.50")))
+    assert list(line)[:3] == ["timestamp", "level", "event"]
+    assert (line["level"], line["event"], line["missed"], line["of"]) == ("warning", "feed.gap", 1, "2.50")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_libraries_and_tracebacks_are_lines_of_the_same_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads JSON lines never meets another kind: one line each, whatever it tells."""
+
+    def fail() -> None:
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            structlog.get_logger().exception("it.failed")
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+    said, failed = lines(monkeypatch, lambda: logging.getLogger("asyncio").warning("slow %s", "task"), fail)
+    assert (said["level"], said["event"]) == ("warning", "slow task")
+    assert "ValueError: two\nlines" in failed["exception"]
