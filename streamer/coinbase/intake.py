@@ -87,6 +87,7 @@ class TickerIntake(_Intake):
     Args:
         on_tick: Takes a tick under the id that was asked for; returns whether it was news.
         on_suspect: Told which products a gap has cast doubt on.
+        on_superseded: Told how many frames of a turn held nothing but what newer ones of that turn replace.
     """
 
     def __init__(
@@ -94,20 +95,26 @@ class TickerIntake(_Intake):
         decoder: Decoder,
         on_tick: Callable[[ProductId, Tick], bool],
         on_suspect: Callable[[Collection[ProductId]], None],
+        on_superseded: Callable[[int], None] = lambda frames: None,
     ) -> None:
         self._sound, self._on_tick, self._on_suspect = decoder.tickers, on_tick, on_suspect
+        self._on_superseded = on_superseded
 
     def take(self, turn: Sequence[Frame]) -> None:
         """Check and pass on, newest first."""
         passed_on: set[str] = set()
+        checked = 0
         for frame in reversed(turn):
             message = frame.message
             if all(ticker.product_id in passed_on for event in message.events for ticker in event.tickers):
                 continue
+            checked += 1
             for fields in self._sound(message):
                 if fields.product_id not in passed_on:
                     passed_on.add(fields.product_id)
                     self._pass_on(fields, frame)
+        if checked < len(turn):
+            self._on_superseded(len(turn) - checked)
 
     def _pass_on(self, fields: TickerFields, frame: Frame) -> None:
         for product_id, alias_of in self._asked_as(fields.product_id):

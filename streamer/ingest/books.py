@@ -39,6 +39,7 @@ class TickerBook:
     Attributes:
         updates: Ticks taken so far, a product.
         refused: Ticks that were older than what we held, or repeated.
+        conflated: Updates that a newer one has replaced before they were written.
     """
 
     def __init__(self, on_dirty: Callable[[], None] = lambda: None) -> None:
@@ -47,7 +48,7 @@ class TickerBook:
         self._suspect: set[ProductId] = set()
         self._status: dict[ProductId, str] = {}
         self.updates: defaultdict[ProductId, int] = defaultdict(int)
-        self.refused = 0
+        self.refused = self.conflated = 0
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -76,7 +77,13 @@ class TickerBook:
             self._suspect.discard(product_id)
         if product_id not in self._dirty:
             self._dirty.mark(product_id, tick.received_s)
+        else:
+            self.conflated += 1
         return True
+
+    def superseded(self, updates: int) -> None:
+        """Count updates that were not even given to us, because a newer one had come with them."""
+        self.conflated += updates
 
     def suspect(self, product_ids: Iterable[ProductId], now_s: float) -> None:
         """Cast doubt on products until their next tick; readers see it."""

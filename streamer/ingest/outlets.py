@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -53,6 +53,8 @@ class Written:
         older: Refused because Redis held something newer.
         fenced: Refused because a newer owner wrote; these are back in the book.
         epoch: The highest epoch found.
+        since_s: Unix time at which the oldest change in it reached us.
+        stamped: The exchange's time of a record that is new to Redis; None where the batch is known to have none.
     """
 
     size: int
@@ -60,6 +62,8 @@ class Written:
     older: int = 0
     fenced: int = 0
     epoch: int = 0
+    since_s: float = 0.0
+    stamped: str | None = None
 
 
 class Outlet(ABC, Generic[P]):
@@ -67,7 +71,12 @@ class Outlet(ABC, Generic[P]):
 
     Args:
         batch: Most records of a script call: what keeps Redis busy for some 8 ms at most.
+
+    Attributes:
+        kind: What the records are, for whoever counts them.
     """
+
+    kind: ClassVar[str]
 
     def __init__(self, book: Book[P], script: Script, *, batch: int) -> None:
         self.book, self._script, self._batch = book, script, batch
@@ -78,8 +87,9 @@ class Outlet(ABC, Generic[P]):
         Raises:
             StoreUnavailable: Redis does not answer; the batch is back in the book.
         """
+        since_s = self.book.oldest_dirty_s()
         batch = self.book.drain(self._batch)
-        if not batch:
+        if since_s is None or not batch:
             return Written(0)
         done = False
         try:
@@ -92,7 +102,12 @@ class Outlet(ABC, Generic[P]):
         if fenced:
             self.book.restore(batch)
         self._heed(batch, reply)
-        return Written(len(batch), int(reply[1]), int(reply[2]), fenced, int(reply[4]))
+        written, older, epoch = int(reply[1]), int(reply[2]), int(reply[4])
+        return Written(len(batch), written, older, fenced, epoch, since_s, self._stamp_of(batch))
+
+    def _stamp_of(self, batch: Sequence[P]) -> str | None:
+        """Return the exchange's time of one new record."""
+        return None
 
     def _heed(self, batch: Sequence[P], reply: Sequence[bytes | int]) -> None:
         """Take whatever else the script has replied."""
@@ -106,6 +121,8 @@ class Outlet(ABC, Generic[P]):
 
 class TickerOutlet(Outlet[Pending]):
     """Tickers and their shadows."""
+
+    kind = "ticker"
 
     def __init__(self, store: Store, keys: Keys, book: TickerBook) -> None:
         super().__init__(book, Script(store, "fence", "write_hashes"), batch=500)
@@ -128,6 +145,10 @@ class TickerOutlet(Outlet[Pending]):
         ]
         return [epoch, TICKER_TTL_S * 1000, STALE_TTL_S * 1000, self._keys.ticker_updates, _pack(records), ""]
 
+    def _stamp_of(self, batch: Sequence[Pending]) -> str | None:
+        # One that is only renewed was stamped long ago, and has waited for less than since it came.
+        return next((p.tick.time for p in batch if p.tick.received_s >= p.since_s), None)
+
     def forget(self, product_ids: Collection[ProductId]) -> None:
         """Drop what is kept of products that are gone."""
         for product_id in product_ids:
@@ -136,6 +157,8 @@ class TickerOutlet(Outlet[Pending]):
 
 class BalanceOutlet(Outlet[PendingBalance]):
     """Balances, their shadows, and the set that lists their currencies."""
+
+    kind = "balance"
 
     def __init__(self, store: Store, keys: Keys, book: Portfolio) -> None:
         super().__init__(book, Script(store, "fence", "write_hashes"), batch=500)
@@ -172,6 +195,8 @@ class BalanceOutlet(Outlet[PendingBalance]):
 
 class CandleOutlet(Outlet[PendingCandles]):
     """Candles and what is known about them; a product of which Redis lacks the rest is written whole."""
+
+    kind = "candles"
 
     def __init__(self, store: Store, keys: Keys, book: CandleBook) -> None:
         # A whole product is 350 buckets, 1 ms of Redis and some 25 kB: a call must not hold it up for others.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from typing import Any
 
 import structlog
 
+from streamer.coinbase.messages import parse_timestamp
 from streamer.errors import StoreUnavailable
 from streamer.ingest.books import TickerBook
 from streamer.ingest.candles import CandleBook
+from streamer.ingest.histogram import Flushes
 from streamer.ingest.lease import Lease
-from streamer.ingest.outlets import BalanceOutlet, CandleOutlet, TickerOutlet
+from streamer.ingest.outlets import BalanceOutlet, CandleOutlet, TickerOutlet, Written
 from streamer.ingest.portfolio import Portfolio
 from streamer.model import ProductId, Source, Stamp
 from streamer.store.connect import Script, Store
@@ -61,6 +64,7 @@ class Sink:
             self._ticker_outlet,
             CandleOutlet(store, keys, self.candles),
         )
+        self._flushes = {outlet.kind: Flushes() for outlet in self._outlets}
         self._keys, self._lease = keys, lease
         self._retire = Script(store, "retire")
         self._leaving: set[ProductId] = set()
@@ -91,6 +95,7 @@ class Sink:
         """Write up to one batch of each kind; return how many Redis has taken or has newer, 0 on failure."""
         taken, epoch = 0, self._lease.epoch
         for outlet in self._outlets:
+            began = self._monotonic()
             try:
                 result = await outlet.flush(epoch)
             except StoreUnavailable as exc:
@@ -103,6 +108,7 @@ class Sink:
                 log.warning("sink.fenced", epoch=epoch, refused=result.fenced)
                 self._lease.lost(result.epoch)
                 return 0
+            self._note(outlet.kind, result, self._monotonic() - began)
             taken += result.size
         return taken
 
@@ -138,6 +144,24 @@ class Sink:
             return 0.0
         waiting = [since for outlet in self._outlets if (since := outlet.book.oldest_dirty_s()) is not None]
         return max(0.0, self._wall() - min(waiting)) if waiting else 0.0
+
+    def status(self) -> dict[str, Any]:
+        """Return how writing stands, for `stream:status`; all but `dirty` and `lag_ms` since start."""
+        return {
+            "dirty": self.dirty,
+            "lag_ms": int(self.lag_s() * 1000),
+            "writes": self.writes,
+            "refused": self.older,
+            "failures": self.failures,
+            "conflated": self.tickers.conflated,
+            "flushes": {kind: flushes.as_json() for kind, flushes in self._flushes.items()},
+        }
+
+    def _note(self, kind: str, result: Written, took_s: float) -> None:
+        now_s = self._wall()
+        stamp_s = None if result.stamped is None else parse_timestamp(result.stamped)
+        behind_s = None if stamp_s is None else now_s - stamp_s
+        self._flushes[kind].note(result.size, took_s=took_s, waited_s=now_s - result.since_s, behind_s=behind_s)
 
     def _failed(self, exc: StoreUnavailable) -> None:
         self.failures += 1
