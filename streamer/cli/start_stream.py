@@ -20,23 +20,24 @@ from streamer import logs, settings
 from streamer.cli.common import add_redis_option, redis_url, run, run_async
 from streamer.cli.display import Progress
 from streamer.cli.exchange import brings_its_own, exchange
+from streamer.cli.systemd import Systemd
 from streamer.errors import ConfigError, StoreUnavailable
-from streamer.gateway.admission import Admission
 from streamer.gateway.caller import admission_of
 from streamer.gateway.gate import CallGate
-from streamer.gateway.statistics import call_counts
+from streamer.gateway.standing import Standing
+from streamer.health.keeper import Keeper
 from streamer.ingest.supervisor import Supervisor
 from streamer.ingest.upstream import upstream
 from streamer.model import ProductId, Source, parse_product_id
 from streamer.store.address import hide_password, setting, state_dir
 from streamer.store.connect import Store
-from streamer.store.counters import Counters, Tally
+from streamer.store.counters import Counters
 from streamer.store.embedded import ChildEvent, EmbeddedRedis
+from streamer.store.keys import Keys
 
 log = structlog.get_logger("streamer")
 
 _CLOSE_S = 0.5
-_TELL_EVERY_S = 3.0
 
 
 def main() -> None:
@@ -177,7 +178,15 @@ async def _stream(
         gate_store = Store(redis.url)  # its calls must not wait for connections that the sink has taken
         admission = admission_of(market.settings, gate_store)
         there = upstream(market.settings, market.source, CallGate(admission))
-        supervisor = Supervisor(market.settings, store, there, products=products, defaults=config.products)
+        standing = Standing(admission, Counters(store, Keys(market.settings.key_prefix)))
+        supervisor = Supervisor(
+            market.settings,
+            store,
+            there,
+            products=products,
+            defaults=config.products,
+            gateway=lambda: standing.facts,
+        )
         if there.warning:
             log.warning("key.open", note=there.warning)
         for note in there.notes:
@@ -185,14 +194,18 @@ async def _stream(
         if market.source is Source.SIMULATOR:
             log.warning("exchange.simulated", note="SIMULATED PRICES, not a market; source=simulator in every hash")
         log.info("stream.starting", exchange=market.name, redis=redis.shown, products=len(products) or "as wanted")
+        systemd = Systemd()
         try:
-            chores = [_tell_calls(Tally(Counters(store, supervisor.keys)), admission)]
+            keeper = Keeper(store, supervisor.keys, lambda: supervisor.lease.was_ours)
+            chores = [standing.keep(), keeper.keep(), systemd.keep(supervisor)]
             if api is not None:
                 chores.append(_serve(redis.url, market.settings, api, stop))
             await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), chores, redis, stop)
         finally:
+            systemd.stopping()
             with suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
+                    await standing.farewell()
                     await admission.close()
                     await gate_store.close()
             with suppress(StoreUnavailable):
@@ -206,14 +219,6 @@ async def _serve(redis_url: str, config: settings.Settings, sock: socket.socket,
 
     log.info("api.served", url=url_of(config))
     await serve(redis_url, config, sock, stop)
-
-
-async def _tell_calls(tally: Tally, admission: Admission) -> None:
-    """Add our REST calls to the counts of all processes, now and then."""
-    while True:
-        await asyncio.sleep(_TELL_EVERY_S)
-        with suppress(StoreUnavailable):  # the next time tells all of it
-            await tally.tell(call_counts(admission.statistics))
 
 
 async def _until_stopped(

@@ -68,7 +68,7 @@ def _parser() -> _Parser:
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object: level, reasons, age_ms, status")
+    parser.add_argument("--json", action="store_true", help="one JSON object: level, reasons, codes, status")
     parser.add_argument("--redis-url", metavar="URL", help="redis://, rediss:// or unix:// (default: REDIS_URL)")
     return parser
 
@@ -95,14 +95,16 @@ def _why_no_url() -> str:
 
 def _unknown(why: str, *, as_json: bool) -> str:
     if as_json:
-        return json.dumps({"level": "unknown", "reasons": [why], "age_ms": None, "status": None})
+        told = {"level": "unknown", "reasons": [why], "codes": ["unknown"], "age_ms": None, "status": None}
+        return json.dumps(told)
     return _painted("cannot tell", "unknown") + ": " + plain(why)
 
 
 def _as_json(verdict: Verdict, status: Mapping[str, Any] | None, now_ms: int) -> str:
     age_ms = None if status is None else now_ms - status["written_ms"]
-    answer = {"level": verdict.level, "reasons": verdict.reasons, "age_ms": age_ms, "status": status}
-    return json.dumps(answer)
+    codes = [reason.code for reason in verdict.reasons]
+    told = {"level": verdict.level, "reasons": verdict.reasons, "codes": codes, "age_ms": age_ms, "status": status}
+    return json.dumps(told)
 
 
 def _as_text(verdict: Verdict, status: Mapping[str, Any] | None, now_ms: int) -> str:

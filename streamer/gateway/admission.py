@@ -95,6 +95,7 @@ class Admission:
     ) -> None:
         self.name = name or owner_name()
         self.statistics = Statistics()
+        self.windows = budgets
         self._judge = Judge(store, keys, budgets, scope=scope, name=self.name, changed=lambda: self._heard("*"))
         self._wake = Wake(store, self._judge.channel, heard=self._heard, is_needed=self._has_waiters)
         # Of this instance, not of `name`: tokens must differ even where a name is given to two.
@@ -113,6 +114,10 @@ class Admission:
     def is_alone(self) -> bool:
         """Whether Redis is away, so that this process keeps to its share of the budgets."""
         return self._judge.is_away
+
+    def waiting(self, budget: Budget) -> int:
+        """Return how many calls of this process wait for a budget."""
+        return len(self._lines[budget])
 
     async def admit(self, budget: Budget, call: Call = ANY, route: str = "") -> Grant:
         """Wait until this call may be made; cancelled, it leaves no trace.

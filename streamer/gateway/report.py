@@ -35,13 +35,7 @@ def _report(
 ) -> dict[str, Any]:
     hits, misses = sum_of(fine, HIT), sum_of(fine, MISS)
     return {
-        "budgets": {budget.value: _budget(state, windows[budget]) for budget, state in snapshot.budgets.items()},
-        "breaker": {
-            "state": snapshot.breaker,
-            "retry_s": round(snapshot.retry_s, 1),
-            "failures_in_a_row": snapshot.failures,
-        },
-        "processes": snapshot.processes,
+        **snapshot_json(snapshot, windows),
         "spent": _spent(snapshot),
         "reads_last_5min": _by_tier(fine),
         "hit_rate_last_5min": round(hits / (hits + misses), 4) if hits + misses else None,
@@ -51,7 +45,28 @@ def _report(
     }
 
 
-def _budget(state: BudgetState, windows: Sequence[Window]) -> dict[str, Any]:
+def snapshot_json(snapshot: Snapshot, windows: Mapping[Budget, Sequence[Window]]) -> dict[str, Any]:
+    """Return budgets, breaker and the number of processes as every surface shows them."""
+    return {
+        "budgets": {
+            budget.value: budget_json(state, windows[budget]) for budget, state in snapshot.budgets.items()
+        },
+        "breaker": breaker_json(snapshot),
+        "processes": snapshot.processes,
+    }
+
+
+def breaker_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the circuit breaker as every surface shows it."""
+    return {
+        "state": snapshot.breaker,
+        "retry_s": round(snapshot.retry_s, 1),
+        "failures_in_a_row": snapshot.failures,
+    }
+
+
+def budget_json(state: BudgetState, windows: Sequence[Window]) -> dict[str, Any]:
+    """Return a budget as every surface shows it."""
     return {
         "windows": [
             {"used": used, "limit": limit, "length_s": window.length_s}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own constant costs its import; type checkers know the name
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from typing import Any, Literal
 
     Level = Literal["healthy", "degraded", "down"]
@@ -17,7 +17,30 @@ STALE_AFTER_MS = 5_000
 SINK_LAG_MS = 5_000
 SKEW_S = 5.0
 """A clock this far from the exchange's is worth mending; what is less, backdated tokens bear."""
+PRESSED_S = 3.0
+"""So long calls have to wait for a spent budget before that is worth a word: a rush passes sooner."""
 _NAMED = 5  # ids shown in one reason; more would hide the sentence
+
+
+class Reason(str):
+    """A sentence a person can act on: what is wrong, and after a semicolon what to do about it.
+
+    Attributes:
+        code: Names the reason while the figures in the sentence move, such as "feed_silent".
+        advice: What to do about it.
+        subject: The feed it is about, "" where it is about the whole.
+    """
+
+    __slots__ = ("advice", "code", "subject")
+    code: str
+    advice: str
+    subject: str
+
+    def __new__(cls, code: str, what: str, advice: str, subject: str = "") -> Reason:
+        """Put the sentence together."""
+        reason = super().__new__(cls, f"{what}; {advice}")
+        reason.code, reason.advice, reason.subject = code, advice, subject
+        return reason
 
 
 class Verdict:
@@ -25,12 +48,12 @@ class Verdict:
 
     Attributes:
         level: "healthy", "degraded" or "down".
-        reasons: Sentences a person can act on, the gravest first.
+        reasons: The gravest first.
     """
 
     __slots__ = ("level", "reasons")
 
-    def __init__(self, level: Level, reasons: Sequence[str] = ()) -> None:
+    def __init__(self, level: Level, reasons: Iterable[Reason] = ()) -> None:
         self.level: Level = level
         self.reasons = tuple(reasons)
 
@@ -55,30 +78,34 @@ def judge(status: Status | None, now_ms: int) -> Verdict:
         KeyError, TypeError: `status` does not have the shape of a status.
     """
     if status is None:
-        return Verdict("down", ["no ingester has reported (is start-stream running?)"])
+        advice = "run start-stream, or see its log"
+        return Verdict("down", [Reason("no_report", "no ingester has reported", advice)])
     stale_after_ms = status.get("stale_after_ms", STALE_AFTER_MS)  # the setting that readers go by
     age_ms = now_ms - status["written_ms"]
     if age_ms > stale_after_ms:
-        ago = f"{age_ms / 1000:.1f} s ago"
-        return Verdict("down", [f"the ingester last reported {ago} (process frozen, or cut off from Redis)"])
-    minor: list[str] = []
+        what = f"the ingester last reported {age_ms / 1000:.1f} s ago (process frozen, or cut off from Redis)"
+        who = f"pid {status['pid']} on {status['host']}"
+        return Verdict("down", [Reason("report_old", what, f"look at {who}, and start it again if it is gone")])
+    minor: list[Reason] = []
     if age_ms < -stale_after_ms:
-        ahead = f"{-age_ms / 1000:.1f} s in the future"
-        minor.append(f"the last report is stamped {ahead}: the clock of Redis went back")
+        what = f"the last report is stamped {-age_ms / 1000:.1f} s in the future: the clock of Redis went back"
+        minor.append(Reason("clock_back", what, "set that host's clock (NTP); it passes with the next report"))
         # Against the new clock everything would look alive; the report's own clock still orders its facts.
         now_ms = status["written_ms"]
     dead, alive = _feed_reasons(status, now_ms, stale_after_ms)
     minor += _role_reasons(status)
     if status["products"]["wanted"] == 0:
-        minor.append("no products wanted: streamer wanted add BTC-USD")
+        minor.append(Reason("no_products", "no products wanted", "streamer wanted add BTC-USD"))
         # Without products a feed has nothing to be connected for.
         down = bool(dead) and not alive and any(feed["state"] != "stopped" for feed in status["feeds"])
     else:
         down = not alive
         if not status["feeds"]:
-            dead.append("no feed is open: the ingester has not connected to the exchange yet")
+            what = "no feed is open: the ingester has not connected to the exchange yet"
+            dead.append(Reason("no_feed", what, "if this lasts, see its log"))
     minor += _product_reasons(status["products"]) + _sink_reasons(status["sink"])
-    minor += _waiting_reasons(status) + _rest_reasons(status) + _side_reasons(status)
+    minor += _waiting_reasons(status) + _rest_reasons(status) + _gateway_reasons(status.get("gateway") or {})
+    minor += _side_reasons(status)
     if down:
         return Verdict("down", dead + minor)
     return Verdict("degraded" if dead or minor else "healthy", dead + minor)
@@ -104,7 +131,7 @@ def feed_alive(feed: Status, now_ms: int, stale_after_ms: int = STALE_AFTER_MS) 
     return feed["state"] == "live" and alive_ms is not None and now_ms - alive_ms <= stale_after_ms
 
 
-def _feed_reasons(status: Status, now_ms: int, stale_after_ms: int) -> tuple[list[str], int]:
+def _feed_reasons(status: Status, now_ms: int, stale_after_ms: int) -> tuple[list[Reason], int]:
     """Return why feeds are dead, and how many that carry prices are alive (of all feeds where none carries any)."""
     feeds = status["feeds"]
     dead = [feed for feed in feeds if not feed_alive(feed, now_ms, stale_after_ms)]
@@ -115,103 +142,143 @@ def _feed_reasons(status: Status, now_ms: int, stale_after_ms: int) -> tuple[lis
     return ([refused_key] if refused_key else []) + reasons, alive
 
 
-def _key_refused(status: Status) -> str | None:
+def _key_refused(status: Status) -> Reason | None:
     """One reason for whatever a refused key has cost."""
     portfolio, mend = status.get("portfolio"), "check COINBASE_API_KEY and COINBASE_API_SECRET; prices go on"
     if off := _clock_off(status):  # which is reason enough to refuse a good key
         mend = f"{off}: set it (NTP), then {mend}"
     if portfolio is not None and portfolio["unauthorized"]:
-        return f"no true balances: the exchange refuses the API key ({portfolio['why']}): {mend}"
+        what = f"no true balances: the exchange refuses the API key ({portfolio['why']})"
+        return Reason("key_refused", what, mend)
     if any(feed["state"] == "unauthenticated" for feed in status["feeds"]):
-        return f"no true balances: the exchange refuses our tokens: {mend}"
+        return Reason("key_refused", "no true balances: the exchange refuses our tokens", mend)
     return None
 
 
-def _why_dead(feed: Status, now_ms: int) -> str:
+def _why_dead(feed: Status, now_ms: int) -> Reason:
     name, state, why = f"feed {feed['id']}", feed["state"], feed["why"]
     cause = f": {why}" if why else ""
+    code, what, advice = f"feed_{state}", f"{name} is {state}{cause}", "start it again with start-stream"
     if state == "live" and feed["alive_ms"] is None:
-        return f"{name} is connected but the exchange has sent nothing yet"
-    if state == "live":
+        code, what = "feed_silent", f"{name} is connected but the exchange has sent nothing yet"
+        advice = "it reconnects by itself"
+    elif state == "live":
         silent_s = (now_ms - feed["alive_ms"]) / 1000
-        return f"{name} has received nothing for {silent_s:.1f} s (silent or half-open connection){cause}"
-    if state == "connecting":
-        return f"{name} is connecting to the exchange" + (f"; last failure: {why}" if why else "")
-    if state == "backoff":
-        return f"{name} is waiting to reconnect{cause or ' to the exchange'}"
-    if state == "refused":
-        return f"{name} is refused by the exchange{cause}"
-    return f"{name} is {state}{cause}"
+        code = "feed_silent"
+        what = f"{name} has received nothing for {silent_s:.1f} s (silent or half-open connection){cause}"
+        advice = "it reconnects by itself; if this lasts, streamer doctor looks at the way to the exchange"
+    elif state == "connecting":
+        what = f"{name} is connecting to the exchange" + (f", last failure: {why}" if why else "")
+        advice = "if this lasts, streamer doctor looks at the way to the exchange"
+    elif state == "backoff":
+        what = f"{name} is waiting to reconnect{cause or ' to the exchange'}"
+        advice = "it goes on trying; streamer doctor looks at the way to the exchange"
+    elif state == "refused":
+        what = f"{name} is refused by the exchange{cause}"
+        advice = "it goes on trying; see status.exchange.coinbase.com"
+    return Reason(code, what, advice, subject=feed["id"])
 
 
-def _role_reasons(status: Status) -> list[str]:
+def _role_reasons(status: Status) -> list[Reason]:
     if status["role"] == "stopping":
-        return ["the ingester is stopping: start it again with start-stream"]
+        return [Reason("stopping", "the ingester is stopping", "start it again with start-stream")]
     if status["role"] == "standby":
-        return ["only a standby reports: no ingester owns the stream at the moment"]
+        what = "only a standby reports: no ingester owns the stream at the moment"
+        return [Reason("standby", what, "it takes over within seconds; if it does not, see its log")]
     return []
 
 
-def _product_reasons(products: Status) -> list[str]:
+def _product_reasons(products: Status) -> list[Reason]:
     reasons = []
     if names := _names(products, "suspect"):
-        reasons.append(f"{names}: frames were lost; values are marked suspect until a new snapshot arrives")
+        what = f"{names}: frames were lost; values are marked suspect until a new snapshot arrives"
+        reasons.append(Reason("gap", what, "it is asked for already"))
     if names := _names(products, "silent"):
         them = "it" if _number(products, "silent") == 1 else "them"
-        reasons.append(
-            f"{names}: the exchange sends nothing for {them}: unknown product, or no trades yet since we subscribed"
-        )
+        why = "unknown product, or no trades yet since we subscribed"
+        what = f"{names}: the exchange sends nothing for {them}: {why}"
+        reasons.append(Reason("product_silent", what, "streamer wanted remove takes out what does not exist"))
     if names := _names(products, "unconfirmed"):
-        reasons.append(f"{names}: subscription not confirmed by the exchange; if this lasts, check the id")
+        what = f"{names}: subscription not confirmed by the exchange"
+        reasons.append(Reason("product_unconfirmed", what, "if this lasts, check the id"))
     return reasons
 
 
-def _sink_reasons(sink: Status) -> list[str]:
+def _sink_reasons(sink: Status) -> list[Reason]:
     if sink["lag_ms"] <= SINK_LAG_MS:
         return []
-    return [
+    what = (
         f"writes to Redis are {sink['lag_ms'] / 1000:.1f} s behind, {_count(sink['dirty'], 'change')} waiting"
         f" ({_count(sink['failures'], 'failure')} so far): Redis is slow or does not accept writes"
-    ]
+    )
+    return [Reason("write_lag", what, "look at its memory, its disk and its log")]
 
 
-def _waiting_reasons(status: Status) -> list[str]:
+def _waiting_reasons(status: Status) -> list[Reason]:
     products = status["products"]
     names = _names(products, "waiting")
     if not names or status["role"] == "stopping":
         return []
     wanted = _count(products["wanted"], "product")
-    return [f"{products['live']} of {wanted} live, waiting for the first value of {names} on this connection"]
+    what = f"{products['live']} of {wanted} live, waiting for the first value of {names} on this connection"
+    return [Reason("product_waiting", what, "it comes with the next snapshot or trade")]
 
 
-def _rest_reasons(status: Status) -> list[str]:
+def _rest_reasons(status: Status) -> list[Reason]:
     """What only REST could tell and does not; where it fails, that is one reason, however much is missing."""
     reasons, lacks = [], []
     portfolio, candles = status.get("portfolio"), status.get("candles") or {}
+    retried = "it is asked again by itself"
     if portfolio is not None and not _key_refused(status):  # that would say it all
         suspect = f"{_count(portfolio['suspect'], 'balance')} suspect" if portfolio["suspect"] else ""
         if portfolio["why"]:
             what = f"{suspect} and cannot be confirmed" if suspect else "balances cannot be confirmed"
-            lacks.append((what, f"REST accounts: {portfolio['why']}"))
+            lacks.append(("balances_unconfirmed", what, f"REST accounts: {portfolio['why']}"))
         elif suspect:
-            reasons.append(f"{suspect}: order updates may have been lost, and REST has not told since")
+            what = f"{suspect}: order updates may have been lost, and REST has not told since"
+            reasons.append(Reason("balances_suspect", what, retried))
     if candles.get("why"):
-        lacks.append(("candles from before the stream are missing", candles["why"]))
+        lacks.append(("candles_missing", "candles from before the stream are missing", candles["why"]))
     if status.get("products_why"):
-        lacks.append(("facts of products are missing", f"REST products: {status['products_why']}"))
+        why = f"REST products: {status['products_why']}"
+        lacks.append(("products_missing", "facts of products are missing", why))
     if len(lacks) > 1:
-        return [*reasons, "REST fails: " + ", ".join(f"{what} ({why})" for what, why in lacks)]
-    return reasons + [f"{what}: {why}" for what, why in lacks]
+        what = "REST fails: " + ", ".join(f"{what} ({why})" for _, what, why in lacks)
+        return [*reasons, Reason("rest_failing", what, retried)]
+    return reasons + [Reason(code, f"{what}: {why}", retried) for code, what, why in lacks]
 
 
-def _side_reasons(status: Status) -> list[str]:
+def _gateway_reasons(gateway: Status) -> list[Reason]:
+    """How REST stands for all processes together."""
+    reasons, breaker = [], gateway.get("breaker") or {}
+    if breaker.get("state", "closed") != "closed":
+        failures = _count(breaker["failures_in_a_row"], "failure")
+        what = f"the circuit breaker of REST is {breaker['state']} after {failures} in a row"
+        advice = f"tried again within {max(1, round(breaker['retry_s']))} s; streamed prices go on"
+        reasons.append(Reason("breaker_open", what, advice))
+    blocked_s = max((budget["blocked_s"] for budget in (gateway.get("budgets") or {}).values()), default=0)
+    if (refused := gateway.get("errors_429_last_5min") or 0) or blocked_s:
+        blocked = f" and lets us ask again in {blocked_s:.0f} s" if blocked_s else ""
+        what = f"the exchange answered 429 {_count(refused, 'time')} in the last 5 minutes{blocked}"
+        advice = "streamer calls shows what we ask; other programs on this key or address count too"
+        reasons.append(Reason("rate_limited", what, advice))
+    for name, budget in (gateway.get("budgets") or {}).items():
+        if budget.get("pressed_s", 0) >= PRESSED_S:
+            what = f"the {name} budget of REST is spent, with {_count(budget['queued'], 'call')} waiting for it"
+            advice = "streamer calls shows who spends it; stream those products, or raise the limit"
+            reasons.append(Reason("budget_spent", what, advice))
+    return reasons
+
+
+def _side_reasons(status: Status) -> list[Reason]:
     reasons = []
     if (off := _clock_off(status)) and not _key_refused(status):
-        reasons.append(f"{off}: set it (NTP); tokens follow the exchange's until then")
+        reasons.append(Reason("clock_skew", off, "set it (NTP); tokens follow the exchange's until then"))
     offline = status.get("offline") or {}
     if offline:
         shown = ", ".join(f"{product_id} is {word}" for product_id, word in list(offline.items())[:_NAMED])
-        reasons.append(f"{shown}: the exchange does not trade it; its price is the last there was")
+        what = f"{shown}: the exchange does not trade it"
+        reasons.append(Reason("product_offline", what, "its price is the last there was"))
     return reasons
 
 

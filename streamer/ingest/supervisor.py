@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -59,6 +59,10 @@ class Supervisor:
         products: What this command asks for; put into the wanted set as soon as Redis is there, and streamed
             at once where it is not.
         defaults: Asked for where neither this command nor the wanted set names anything.
+        gateway: Returns how REST stands for all processes, to be reported with the rest.
+
+    Attributes:
+        beat_at: When the last look around began (monotonic): about once a second, whatever state Redis is in.
     """
 
     def __init__(
@@ -69,8 +73,10 @@ class Supervisor:
         *,
         products: Collection[ProductId] = (),
         defaults: Collection[ProductId] = (),
+        gateway: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         self._settings, self._store, self._upstream = settings, store, upstream
+        self._gateway = gateway
         self.keys = Keys(settings.key_prefix)
         self.lease = Lease(store, self.keys, SHARD, name=owner_name(), ttl_s=settings.lease_s)
         self.sink = Sink(store, self.keys, self.lease, user_feed=Streams.user_stamp(SHARD, upstream))
@@ -80,6 +86,7 @@ class Supervisor:
         self.streams = Streams(
             settings, upstream, self.sink, store, self.keys, shard=SHARD, on_state=self._news.set
         )
+        self.beat_at = time.monotonic()
         self._renewed_at = -BEAT_S
         self._evicted_at = time.monotonic()
         self._asked = list(dict.fromkeys(products))
@@ -137,7 +144,7 @@ class Supervisor:
         self._converge(tasks)  # feeds connect whether or not Redis is there
         while True:
             self._news.clear()
-            began = time.monotonic()
+            began = self.beat_at = time.monotonic()
             try:
                 await self._beat(tasks)
                 self._redis_is(None)
@@ -244,13 +251,7 @@ class Supervisor:
             "products": products_status(len(self._wanted), facts),
             "rest_url": None if self._upstream.rest is None else self._settings.rest_url,
             "stale_after_ms": int(self._settings.stale_after_s * 1000),
-            "sink": {
-                "dirty": sink.dirty,
-                "lag_ms": int(sink.lag_s() * 1000),
-                "writes": sink.writes,
-                "refused": sink.older,
-                "failures": sink.failures,
-            },
+            "sink": sink.status(),
             "frames": {
                 "received": streams.frames,
                 "malformed": streams.malformed,
@@ -259,6 +260,7 @@ class Supervisor:
                 "unknown": dict(streams.decoder.unknown.most_common(10)),
                 "per_s": self._frame_rate(streams.frames, now),
             },
+            "gateway": self._gateway(),
             **upstream_status(
                 self._upstream, streams, sink, self._wanted, on_redis_clock=self._on_redis_clock, now=now
             ),

@@ -20,8 +20,10 @@ STALE_TTL_S = 24 * 3600
 """Life of a stale shadow of a realtime hash."""
 STATUS_TTL_S = 15
 """Life of `stream:status`; its absence means that no ingester reports."""
-HIT, MISS, CALL, LIMITED = "hit", "miss", "call", "429"
+HIT, MISS, CALL, LIMITED, WAIT, WAITED_MS = "hit", "miss", "call", "429", "wait", "waited_ms"
 """The first word of the name of a counter of all processes; further words, after colons, say what of."""
+WAIT_UP_TO = ("0.1", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "+Inf")
+"""The last word of the name of a counter of waits: the least of these, in seconds, that the wait did not exceed."""
 
 
 class Copy(NamedTuple):
@@ -124,6 +126,11 @@ class Keys:
         return f"{self.prefix}counters:{length_s}:{start_s}"
 
     @property
+    def counters_total(self) -> str:
+        """What all processes have ever counted (hash: name to number); lasts as long as Redis remembers."""
+        return f"{self.prefix}counters:total"
+
+    @property
     def counters_summed(self) -> str:
         """There while the sums below are fresh enough (string)."""
         return f"{self.prefix}counters:summed"
@@ -155,6 +162,11 @@ class Keys:
     def status(self) -> str:
         """What `stream-status` prints (JSON)."""
         return f"{self.prefix}stream:status"
+
+    @property
+    def journal(self) -> str:
+        """What has gone wrong, and what of it is over (stream of events; see `store/journal.py`)."""
+        return f"{self.prefix}stream:errors"
 
     def lease(self, shard: str) -> str:
         """Who owns a shard of products (string with a TTL)."""

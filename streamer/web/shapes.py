@@ -5,11 +5,14 @@ Answers are written by `reader.shown`; a test holds the two to each other.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Number = Annotated[str, Field(pattern=r"^-?\d*\.?\d*$", examples=["84172.39"])]
+
+PRODUCT_ID: Final = "[A-Z0-9][A-Z0-9.-]{0,31}"
+"""The rule of `parse_product_id`, for the document; it is that function that holds everybody to it."""
 
 
 class Provenance(BaseModel):
@@ -123,7 +126,13 @@ class Products(Provenance):
 class Change(Shape):
     """Which products to stream, or no longer to stream."""
 
-    product_ids: list[str] = Field(min_length=1, max_length=500, examples=[["BTC-USD", "ETH-USD"]])
+    product_ids: list[str] = Field(
+        min_length=1,
+        max_length=500,
+        examples=[["BTC-USD", "ETH-USD"]],
+        # Bad ones among good ones are refused one by one.
+        json_schema_extra={"contains": {"type": "string", "pattern": f"^{PRODUCT_ID}$"}},
+    )
 
 
 class Refused(Shape):
@@ -147,6 +156,7 @@ class StreamStatus(Shape):
 
     level: Literal["healthy", "degraded", "down"]
     reasons: list[str] = Field(description="what is wrong and what to do, the gravest first", examples=[[]])
+    codes: list[str] = Field(description="the names of the reasons, in the same order", examples=[[]])
     summary: str = Field(examples=["healthy: 4 of 4 products live on 1 feed"])
     now_ms: int = Field(description="clock of Redis")
     status: dict[str, Any] | None = Field(description="the ingester's last report, null where there is none")
@@ -234,3 +244,23 @@ class Health(Shape):
     cache_hit_rate: float | None
     circuit_breaker: Breaker | None
     budgets: dict[str, Budget] | None
+
+
+class Error(Shape):
+    """Something that went wrong, and whether it is over."""
+
+    id: str = Field(examples=["1790000000000-rate_limited"])
+    error_type: str = Field(description="market_data, portfolio, store or system", examples=["market_data"])
+    code: str = Field(description="stays the same while the message changes", examples=["rate_limited"])
+    subject: str = Field(description="such as the id of a feed; empty where it is the whole", examples=[""])
+    message: str = Field(examples=["the exchange answered 429 3 times in the last 5 minutes; streamer calls ..."])
+    timestamp: str = Field(description="when it began", examples=["2026-09-21T14:13:20.000Z"])
+    resolved: bool
+    resolved_at: str | None
+
+
+class Errors(Shape):
+    """What has gone wrong, the newest first."""
+
+    errors: list[Error]
+    unresolved: int = Field(description="how many of all are not over")

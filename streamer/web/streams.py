@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from streamer.errors import InvalidProductId, StreamerError, UnknownProduct
 from streamer.gateway.names import nearest_of
-from streamer.health.verdict import Verdict, judge, summary
+from streamer.health.look import look
 from streamer.model import ProductId, parse_product_id
-from streamer.store.records import parse_json
 from streamer.web import shapes
 from streamer.web.market import service_of
 from streamer.web.problems import documented, either_503, of_error
@@ -24,7 +23,6 @@ router = APIRouter(prefix="/api/v1/ws", tags=["stream"])
 Given = Annotated[Service, Depends(service_of)]
 _CHANGES: Final = documented(401, 404, 408, 413, 422, 503)
 _STOPS: Final = documented(401, 408, 413, 422, 503)
-_UNREADABLE: Final = "what is in stream:status is no report of an ingester (another version, or another writer?)"
 _STATUS_CODES: Final = {"healthy": 200, "degraded": 200, "down": 503}
 
 
@@ -76,26 +74,14 @@ async def status_of(service: Service) -> dict[str, Any]:
     Raises:
         StoreUnavailable: Redis does not answer.
     """
-    pipeline = service.store.client.pipeline(transaction=False)
-    pipeline.time()
-    pipeline.get(service.keys.status)
-    (seconds, micros), raw = await service.store.answer(pipeline.execute())
-    now_ms = seconds * 1000 + micros // 1000
-    status = parse_json(raw, dict[str, Any]) if raw is not None else None
-    try:
-        if raw is not None and status is None:
-            raise ValueError("not a JSON object")
-        verdict = judge(status, now_ms)
-        line = summary(status, verdict, now_ms)
-    except (KeyError, TypeError, ValueError, AttributeError):  # somebody else has written there
-        verdict, status = Verdict("down", [_UNREADABLE]), None
-        line = f"down: {_UNREADABLE}"
+    seen = await look(service.store, service.keys)
     return {
-        "level": verdict.level,
-        "reasons": list(verdict.reasons),
-        "summary": line,
-        "now_ms": now_ms,
-        "status": status,
+        "level": seen.verdict.level,
+        "reasons": list(seen.verdict.reasons),
+        "codes": [reason.code for reason in seen.verdict.reasons],
+        "summary": seen.summary,
+        "now_ms": seen.now_ms,
+        "status": seen.status,
     }
 
 

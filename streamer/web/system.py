@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from streamer.errors import CallNotMade, StreamerError
 from streamer.gateway.report import call_report
+from streamer.health.look import look
+from streamer.store.journal import Journal, Trouble
 from streamer.web import shapes
 from streamer.web.market import service_of
 from streamer.web.problems import documented, either_503, without_address
@@ -17,6 +20,10 @@ from streamer.web.service import Service
 from streamer.web.streams import status_of
 
 router = APIRouter(tags=["system"])
+
+_UNKEPT = frozenset({"no_report", "report_old", "unreadable"})
+"""Reasons for which nobody keeps the journal: it is the ingester's."""
+_MOST_ERRORS = 500
 
 Given = Annotated[Service, Depends(service_of)]
 
@@ -68,7 +75,7 @@ async def health(service: Given) -> Response:
         {
             "status": status["level"],
             "reasons": status["reasons"],
-            "recommendation": status["reasons"][0] if status["reasons"] else "nothing to do",
+            "recommendation": status["reasons"][0].advice if status["reasons"] else "nothing to do",
             "429_errors_last_5min": report.get("errors_429_last_5min"),
             "429_errors_last_hour": report.get("errors_429_last_hour"),
             "cache_hit_rate": report.get("hit_rate_last_5min"),
@@ -76,6 +83,50 @@ async def health(service: Given) -> Response:
             "budgets": report.get("budgets"),
         }
     )
+
+
+@router.get(
+    "/api/v1/system/errors",
+    summary="What has gone wrong",
+    response_model=shapes.Errors,
+    responses=documented(422, 503),
+)
+async def errors(
+    service: Given,
+    limit: Annotated[int, Query(ge=1, le=_MOST_ERRORS, description="so many, the newest")] = 100,
+    resolved: Annotated[
+        bool | None, Query(description="only what is over, or only what is not; all if left out")
+    ] = None,
+) -> Response:
+    """Return rate limiting, trouble with feeds, balances, Redis and clocks: what lasts, and what is over."""
+    seen = await look(service.store, service.keys)
+    troubles = await Journal(service.store, service.keys).troubles()
+    began_ms = seen.now_ms if seen.status is None else seen.status["written_ms"]
+    open_now = [
+        Trouble(f"now-{reason.code}", "system", reason.code, reason.subject, str(reason), began_ms)
+        for reason in seen.verdict.reasons
+        if reason.code in _UNKEPT
+    ]
+    shown = [one for one in open_now + troubles if resolved is None or resolved == (one.ended_ms is not None)]
+    unresolved = sum(one.ended_ms is None for one in open_now + troubles)
+    return _json({"errors": [_error(one) for one in shown[:limit]], "unresolved": unresolved})
+
+
+def _error(trouble: Trouble) -> dict[str, Any]:
+    return {
+        "id": trouble.id,
+        "error_type": trouble.error_type,
+        "code": trouble.code,
+        "subject": trouble.subject,
+        "message": trouble.message,
+        "timestamp": _time(trouble.began_ms),
+        "resolved": trouble.ended_ms is not None,
+        "resolved_at": None if trouble.ended_ms is None else _time(trouble.ended_ms),
+    }
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _json(body: dict[str, Any], status: int = 200) -> Response:

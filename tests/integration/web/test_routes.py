@@ -291,3 +291,62 @@ async def test_redis_away_is_told_quickly(redis: RedisServer, world: Full, how: 
             redis.thaw() if how == "frozen" else redis.start()
         world.fill()
         checked(await api.get(f"{MARKET}/ticker/BTC-USD"), shapes.Ticker)
+
+
+# -- errors -------------------------------------------------------------------------------------------------------
+
+
+def trouble(redis: RedisServer, code: str, began_ms: int, ended_ms: int | None = None, **more: str) -> None:
+    """Write one as the ingester does."""
+    fields = {"id": f"{began_ms}-{code}", "type": "market_data", "code": code, "subject": "", "message": f"{code}!"}
+    fields |= {"began_ms": str(began_ms)} | more
+    if ended_ms is not None:
+        fields["ended_ms"] = str(ended_ms)
+    redis.ask("XADD", "stream:errors", "*", *(word for pair in fields.items() for word in pair))
+
+
+async def test_errors_are_listed_with_what_is_over(api: Api, redis: RedisServer) -> None:
+    """Rate limiting is a market_data error, the newest first; an end closes its beginning."""
+    trouble(redis, "rate_limited", 1_790_000_000_000)
+    trouble(redis, "feed_silent", 1_790_000_001_500, subject="m-0")
+    trouble(redis, "rate_limited", 1_790_000_000_000, 1_790_000_060_000)
+    body = checked(await api.get("/api/v1/system/errors"), shapes.Errors)
+    assert body["unresolved"] == 1
+    silent, limited = body["errors"]
+    assert (silent["code"], silent["subject"], silent["resolved"]) == ("feed_silent", "m-0", False)
+    assert limited == {
+        "id": "1790000000000-rate_limited", "error_type": "market_data", "code": "rate_limited", "subject": "",
+        "message": "rate_limited!", "timestamp": "2026-09-21T14:13:20.000Z", "resolved": True,
+        "resolved_at": "2026-09-21T14:14:20.000Z",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "codes"),
+    [("?resolved=true", ["a"]), ("?resolved=false", ["c", "b"]), ("?limit=1", ["c"]), ("", ["c", "b", "a"])],
+)
+async def test_errors_can_be_chosen(api: Api, redis: RedisServer, query: str, codes: list[str]) -> None:
+    """Those that last, those that are over, and how many."""
+    trouble(redis, "a", 1, 2)
+    trouble(redis, "b", 2)
+    trouble(redis, "c", 3)
+    body = checked(await api.get(f"/api/v1/system/errors{query}"), shapes.Errors)
+    assert [one["code"] for one in body["errors"]] == codes
+    assert body["unresolved"] == 2
+
+
+async def test_an_absent_ingester_is_an_error_though_it_cannot_write_it(api: Api, redis: RedisServer) -> None:
+    """The journal is kept by the ingester; that there is none is seen by whoever asks."""
+    redis.ask("DEL", "stream:status")
+    (one,) = checked(await api.get("/api/v1/system/errors"), shapes.Errors)["errors"]
+    assert (one["code"], one["resolved"]) == ("no_report", False)
+    assert "start-stream" in one["message"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "resolved=perhaps"])
+async def test_a_bad_question_about_errors_is_refused(api: Api, query: str) -> None:
+    """With the name of what is wrong."""
+    assert (
+        query.partition("=")[0]
+        in refused(await api.get(f"/api/v1/system/errors?{query}"), 422, "invalid")["detail"]
+    )

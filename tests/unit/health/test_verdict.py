@@ -65,7 +65,7 @@ def listed(kind: str, *ids: str, count: int | None = None) -> dict[str, Any]:
 
 
 TABLE: list[tuple[str, dict[str, Any] | None, str, list[str]]] = [
-    ("no report", None, "down", ["no ingester has reported (is start-stream running?)"]),
+    ("no report", None, "down", ["no ingester has reported; run start-stream"]),
     ("healthy", status(), "healthy", []),
     ("report exactly at the limit", status(written_ms=NOW - 5000), "healthy", []),
     (
@@ -90,7 +90,7 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, list[str]]] = [
         "nothing wanted, no feed",
         status(feeds=[], products=products(wanted=0, live=0)),
         "degraded",
-        ["no products wanted: streamer wanted add BTC-USD"],
+        ["no products wanted; streamer wanted add BTC-USD"],
     ),
     (
         "nothing wanted, feed stopped",
@@ -126,13 +126,13 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, list[str]]] = [
         "connecting, after a failure",
         status(feeds=[feed(state="connecting", alive_ms=None, why="timed out")]),
         "down",
-        ["feed market-0 is connecting to the exchange; last failure: timed out"],
+        ["feed market-0 is connecting to the exchange, last failure: timed out"],
     ),
     (
         "user feed not authenticated",
         status(feeds=[feed(), feed("user", state="unauthenticated", why="bad key")]),
         "degraded",
-        ["no true balances: the exchange refuses our tokens: check COINBASE_API_KEY"],
+        ["no true balances: the exchange refuses our tokens; check COINBASE_API_KEY"],
     ),
     (
         "one feed of two stopped",
@@ -246,6 +246,11 @@ def user_feed(**facts: Any) -> dict[str, Any]:
     return feed("user-0", channel="user", **facts)
 
 
+def budget(**facts: Any) -> dict[str, Any]:
+    """A budget that nobody waits for."""
+    return {"blocked_s": 0.0, "queued": 0, "pressed_s": 0.0} | facts
+
+
 REFUSED = user_feed(state="unauthenticated", why="the exchange refuses our tokens: authentication failure")
 WRONG_KEY = portfolio(why="HTTP 401: the key is wrong, revoked or expired", unauthorized=True, suspect=5)
 AWAY = "HTTP 503"
@@ -300,6 +305,24 @@ SIDES: list[tuple[str, dict[str, Any], list[list[str]]]] = [
         {"clock_skew_s": 30.4, "portfolio": WRONG_KEY},
         [["refuses the API key", "30 s ahead of", "NTP", "COINBASE_API_KEY"]],
     ),
+    (
+        "the breaker is open",
+        {"gateway": {"breaker": {"state": "open", "failures_in_a_row": 5, "retry_s": 12.4}}},
+        [["breaker of REST is open after 5 failures", "within 12 s", "streamed prices go on"]],
+    ),
+    ("429s", {"gateway": {"errors_429_last_5min": 3}}, [["answered 429 3 times in the last 5 minutes"]]),
+    (
+        "a 429 that forbids calls",
+        {"gateway": {"errors_429_last_5min": 1, "budgets": {"market": budget(blocked_s=29.6)}}},
+        [["answered 429 1 time", "ask again in 30 s", "streamer calls"]],
+    ),
+    (
+        "calls wait for a spent budget",
+        {"gateway": {"budgets": {"market": budget(queued=7, pressed_s=4.0), "private": budget()}}},
+        [["the market budget of REST is spent, with 7 calls waiting"]],
+    ),
+    ("a rush that passes", {"gateway": {"budgets": {"market": budget(queued=7, pressed_s=1.0)}}}, []),
+    ("REST at rest", {"gateway": {"breaker": {"state": "closed"}, "budgets": {"market": budget()}}}, []),
     ("a product that is offline", {"offline": {"BTC-USD": "offline"}}, [["BTC-USD is offline"]]),
 ]
 
@@ -312,3 +335,19 @@ def test_one_cause_is_one_reason(facts: dict[str, Any], expected: list[list[str]
     assert len(verdict.reasons) == len(expected), verdict.reasons
     for reason, words in zip(verdict.reasons, expected, strict=True):
         assert [word for word in words if word not in reason] == []
+
+
+@pytest.mark.parametrize("facts", [row[1] for row in TABLE] + [status(**row[1]) for row in SIDES])
+def test_every_reason_has_a_name_and_says_what_to_do(facts: dict[str, Any] | None) -> None:
+    """Alerts and the journal go by the name; a person goes by what comes after the semicolon."""
+    for reason in judge(facts, NOW).reasons:
+        assert reason.code.replace("_", "").isalpha()
+        assert reason.advice
+        assert reason.endswith(f"; {reason.advice}")
+
+
+def test_a_reason_keeps_its_name_while_its_figures_move() -> None:
+    """What lasts is one trouble, not a new one each second."""
+    first, later = (judge(status(feeds=[feed(alive_ms=NOW - ms)]), NOW).reasons[0] for ms in (6000, 9000))
+    assert first != later
+    assert (first.code, first.subject) == (later.code, later.subject) == ("feed_silent", "market-0")
