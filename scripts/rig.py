@@ -106,6 +106,8 @@ async def rig(
     market: Sequence[str] = MARKET,
     transport: str | None = None,
     seed: int = 0,
+    rate: float = 20,
+    api_port: int | None = None,
     keep: Path | None = None,
 ) -> AsyncIterator[Rig]:
     """Run everything for as long as the block takes.
@@ -115,6 +117,8 @@ async def rig(
         market: What is traded; ids that share another's book are not among it.
         transport: STREAMER_TRANSPORT; None leaves the choice to start-stream.
         seed: Of the market.
+        rate: Trades a second, all products together.
+        api_port: Where start-stream is to serve the HTTP API; None for not at all.
         keep: Folder for logs and keys; None for one that is removed at the end.
     """
     folder = keep or Path(tempfile.mkdtemp(prefix="streamer-rig-"))
@@ -123,8 +127,8 @@ async def rig(
     try:
         async with (
             EmbeddedRedis(folder / "redis") as redis,
-            _simulator(folder, market, seed) as where,
-            _stream(folder, redis.url, where, products, transport) as stream,
+            _simulator(folder, market, seed, rate) as where,
+            _stream(folder, redis.url, where, products, transport, api_port) as stream,
         ):
             reader, writer = await asyncio.open_connection("127.0.0.1", where["control_port"], limit=64 << 20)
             control = Control(reader, writer)
@@ -147,8 +151,8 @@ async def rig(
 
 
 @asynccontextmanager
-async def _simulator(folder: Path, market: Sequence[str], seed: int) -> AsyncIterator[dict[str, Any]]:
-    flags = ("--products", ",".join(market), "--rate", "20", "--seed", str(seed))
+async def _simulator(folder: Path, market: Sequence[str], seed: int, rate: float) -> AsyncIterator[dict[str, Any]]:
+    flags = ("--products", ",".join(market), "--rate", f"{rate:g}", "--seed", str(seed))
     flags += ("--make-key", str(folder / "key.json"), "--tls-dir", str(folder / "tls"))
     with (folder / "simulator.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -174,8 +178,14 @@ async def _simulator(folder: Path, market: Sequence[str], seed: int) -> AsyncIte
 
 @asynccontextmanager
 async def _stream(
-    folder: Path, redis_url: str, where: Mapping[str, Any], products: Sequence[str], transport: str | None
+    folder: Path,
+    redis_url: str,
+    where: Mapping[str, Any],
+    products: Sequence[str],
+    transport: str | None,
+    api_port: int | None,
 ) -> AsyncIterator[Process]:
+    api = ("--no-api",) if api_port is None else ("--port", str(api_port))
     environment = _environment(folder) | {
         "COINBASE_KEY_FILE": str(folder / "key.json"),
         "STREAMER_CA_FILE": where["ca"],
@@ -185,7 +195,7 @@ async def _stream(
     with (folder / "stream.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(str(BIN / "start-stream"), *products, "--channels", "ticker,user,candles,status"),
-            *("--exchange", "simulator", *urls, "--redis-url", redis_url, "--no-api"),
+            *("--exchange", "simulator", *urls, "--redis-url", redis_url, *api),
             cwd=folder,
             env=environment,
             stdin=DEVNULL,
