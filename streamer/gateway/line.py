@@ -137,7 +137,7 @@ class Line:
             self._withdraw(waiter)
             raise
         finally:
-            self._statistics.waited(time.monotonic() - waiter.since)
+            self._statistics.waited(time.monotonic() - waiter.since, waiter.priority)
         if isinstance(answer, CallNotMade):
             raise answer
         return answer

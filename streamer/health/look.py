@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from streamer.errors import StoreUnavailable
 from streamer.health.verdict import Reason, Verdict, judge, summary
-from streamer.store.connect import Store
+from streamer.store.connect import Store, explain
 from streamer.store.keys import Keys
 from streamer.store.records import parse_json
 
@@ -38,9 +39,11 @@ async def look(store: Store, keys: Keys) -> Look:
     pipeline = store.client.pipeline(transaction=False)
     pipeline.time()
     pipeline.get(keys.status)
-    (seconds, micros), raw = await store.answer(pipeline.execute())
-    now_ms = seconds * 1000 + micros // 1000
-    status = parse_json(raw, dict[str, Any]) if raw is not None else None
+    clock, raw = await store.answer(pipeline.execute(raise_on_error=False))
+    if isinstance(clock, Exception):
+        raise StoreUnavailable(store.shown_url, explain(clock)) from clock
+    now_ms = clock[0] * 1000 + clock[1] // 1000
+    status = parse_json(raw, dict[str, Any]) if isinstance(raw, bytes) else None
     try:
         if raw is not None and status is None:
             raise ValueError("not a JSON object")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 from streamer.coinbase.messages import CANDLES
@@ -34,6 +37,16 @@ def upstream_status(
         "clock_skew_s": None if skew_s is None else round(skew_s, 1),
         "missing": list(upstream.notes),
     }
+
+
+def process_status() -> dict[str, Any]:
+    """Return what this process has used: processor time in s and resident memory in bytes, None where not known."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        rss_bytes: int | None = pages * resource.getpagesize()
+    except OSError:  # not Linux
+        rss_bytes = None
+    return {"cpu_s": round(time.process_time(), 2), "rss_bytes": rss_bytes}
 
 
 def _portfolio(

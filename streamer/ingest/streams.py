@@ -119,7 +119,10 @@ class Streams:
         sink = self._sink
         if channel == TICKER:
             return TickerIntake(
-                self.decoder, sink.tickers.apply, lambda product_ids: sink.tickers.suspect(product_ids, time.time())
+                self.decoder,
+                sink.tickers.apply,
+                lambda product_ids: sink.tickers.suspect(product_ids, time.time()),
+                sink.tickers.superseded,
             )
         if channel == CANDLES:
             # A silent connection is noticed late: what came last, came at least so long ago.

@@ -19,7 +19,7 @@ from streamer.errors import StoreUnavailable
 from streamer.ingest.lease import Lease
 from streamer.ingest.report import feed_entry, feed_status, open_ended, products_status
 from streamer.ingest.sink import Sink
-from streamer.ingest.status import upstream_status
+from streamer.ingest.status import process_status, upstream_status
 from streamer.ingest.streams import Streams
 from streamer.ingest.upstream import Upstream
 from streamer.model import ProductId
@@ -243,6 +243,7 @@ class Supervisor:
             "owner": self.lease.owner,
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "process": process_status(),
             "version": version("coinbase-streamer"),
             "started_ms": int(self._started_at * 1000),
             "source": (facts[0].source if facts else self._upstream.source).value,

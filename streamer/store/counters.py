@@ -39,12 +39,19 @@ class Counters:
             for name, number in counts.items():
                 pipeline.hincrby(key, name, number)
             pipeline.expire(key, life_s + 2 * length_s)
+        for name, number in counts.items():
+            pipeline.hincrby(self._keys.counters_total, name, number)
         pipeline.set(self._keys.counters_summed, seconds, ex=_SUM_EVERY_S, nx=True)
         *replies, is_ours = await self._store.answer(pipeline.execute(raise_on_error=False))
         if isinstance(replies[0], ReadOnlyError | OutOfMemoryError):
             raise StoreUnavailable(self._store.shown_url, explain(replies[0])) from replies[0]
         if is_ours is True:
             await self._sum(seconds)
+
+    async def grand_totals(self) -> dict[str, int]:
+        """Return what all processes have ever counted, by name; it only grows, unless Redis forgets it."""
+        reply: Any = await self._store.answer(self._store.client.hgetall(self._keys.counters_total))
+        return {name.decode(errors="replace"): int(number) for name, number in reply.items() if number.isdigit()}
 
     async def _sum(self, now_s: int) -> None:
         totals = {window_s: await self.totals(window_s, now_s) for window_s in (_FIVE_MINUTES_S, _HOUR_S)}

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from streamer.errors import StreamerError
 from streamer.settings import Settings
-from streamer.web import document, live, market, pages, streams, system
+from streamer.web import document, live, market, metrics, pages, streams, system
 from streamer.web.access import HEADERS, Access, Rules, is_loopback, loopback_names
 from streamer.web.problems import of_error, problem
 from streamer.web.service import Service
@@ -34,13 +34,15 @@ def create_app(service: Service) -> FastAPI:
     )
     document.describe(app)
     app.state.service, app.state.hub = service, live.Hub(service)
-    for router in (market.router, streams.router, system.router, live.router, pages.router, document.router):
-        app.include_router(router)
+    app.state.traffic = metrics.Traffic(lambda: app.state.hub.listeners)
+    for module in (market, streams, system, metrics, live, pages, document):
+        app.include_router(module.router)
     app.add_exception_handler(StreamerError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _bug)
     app.add_middleware(Access, rules=_rules(service.settings))
+    app.add_middleware(metrics.Counted, traffic=app.state.traffic)  # the outermost: what is refused counts too
     return app
 
 

@@ -24,7 +24,7 @@ from starlette.types import Message, Send
 from streamer.errors import StreamerError
 from streamer.model import ProductId, Reading, Ticker, Tier, parse_product_id
 from streamer.reader.shown import ticker_json
-from streamer.web.market import told
+from streamer.web.market import IDS, ids_of, told
 from streamer.web.problems import documented, of_error, problem
 from streamer.web.service import Service
 
@@ -47,7 +47,10 @@ _EXAMPLE: Final = (
     'id: 5f0c2ab1-17\nevent: update\ndata: {"tickers":{"BTC-USD":{"price":"84172.39"}},"removed":[]}\n\n'
 )
 
-Ids = Annotated[list[str] | None, Query(max_length=500, description="repeated, or with commas; all where none")]
+_ABOUT_IDS: Final = "repeated, or with commas; all where none"
+Ids = Annotated[
+    list[str] | None, Query(max_length=500, description=_ABOUT_IDS, json_schema_extra={"items": IDS["items"]})
+]
 _Telling = tuple[str, int, bytes]
 
 
@@ -79,7 +82,7 @@ class Hub:
 
     Attributes:
         boot: Tells the versions of this hub from those of another, as of a process before.
-        clients: How many listen.
+        listeners: How many listen, by transport: "sse" and "websocket".
         version: Rises with every change.
         is_ending: Whether clients are to end.
     """
@@ -92,7 +95,7 @@ class Hub:
         self._gone: dict[ProductId, int] = {}
         self._counter = count(1)
         self.boot = token_hex(4)
-        self.clients = 0
+        self.listeners = {"sse": 0, "websocket": 0}
         self.version = 0
         self.is_ending = False
 
@@ -112,15 +115,20 @@ class Hub:
         self.end()
         await _ended(self._task)
 
+    @property
+    def clients(self) -> int:
+        """How many listen."""
+        return sum(self.listeners.values())
+
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, transport: str) -> Iterator[None]:
         """Count a client for as long as the block takes."""
         self.start()
-        self.clients += 1
+        self.listeners[transport] += 1
         try:
             yield
         finally:
-            self.clients -= 1
+            self.listeners[transport] -= 1
 
     def whole(self, products: Collection[ProductId] | None) -> bytes:
         """Return all readings, as JSON."""
@@ -267,7 +275,7 @@ class _EventStream(StreamingResponse):
 
 
 async def _events(hub: Hub, wanted: Collection[ProductId] | None, seen: int) -> AsyncIterator[bytes]:
-    async with aclosing(_tellings(hub, wanted, seen)) as tellings:
+    async with aclosing(_tellings(hub, "sse", wanted, seen)) as tellings:
         async for telling in tellings:
             if telling is None:
                 yield b": alive\n\n"
@@ -277,10 +285,10 @@ async def _events(hub: Hub, wanted: Collection[ProductId] | None, seen: int) -> 
 
 
 async def _tellings(
-    hub: Hub, wanted: Collection[ProductId] | None, seen: int
+    hub: Hub, transport: str, wanted: Collection[ProductId] | None, seen: int
 ) -> AsyncGenerator[_Telling | None, None]:
     """Yield what a client is to be told: event, version and body; None for a sign of life."""
-    with hub.listening():
+    with hub.listening(transport):
         await hub.ready()
         version, is_first, told_at = seen, not seen, time.monotonic()
         while not hub.is_ending:
@@ -321,7 +329,7 @@ async def socket(websocket: WebSocket) -> None:
 async def _send_all(websocket: WebSocket, hub: Hub, wanted: Collection[ProductId] | None) -> None:
     # It has gone, or takes nothing.
     with suppress(WebSocketDisconnect, TimeoutError, RuntimeError):
-        async with aclosing(_tellings(hub, wanted, 0)) as tellings:
+        async with aclosing(_tellings(hub, "websocket", wanted, 0)) as tellings:
             async for telling in tellings:
                 async with asyncio.timeout(SEND_S):
                     await websocket.send_text(_message(hub, telling))
@@ -363,5 +371,5 @@ def _full() -> Response:
 
 
 def _wanted(product_ids: list[str] | None) -> frozenset[ProductId] | None:
-    names = [part.strip() for text in product_ids or () for part in text.split(",") if part.strip()]
+    names = ids_of(product_ids or ())
     return frozenset(parse_product_id(name) for name in names) if names else None

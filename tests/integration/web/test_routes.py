@@ -242,6 +242,14 @@ async def test_a_report_of_another_writer_is_down(api: Api, world: Full, held: s
     assert checked(await api.get("/api/v1/system/health"), shapes.Health)["status"] == "down"
 
 
+async def test_a_key_of_another_type_is_no_report_either(api: Api, world: Full) -> None:
+    """Redis is not away for it."""
+    world.redis.ask("DEL", "stream:status")
+    world.redis.ask("HSET", "stream:status", "a", "b")
+    told = checked(await api.get("/api/v1/ws/stream-status"), shapes.StreamStatus, 503)
+    assert told["codes"] == ["unreadable"]
+
+
 async def test_no_ingester_is_down(api: Api, world: Full) -> None:
     """Nobody has reported: down, not ready, and what to do."""
     world.redis.ask("DEL", "stream:status")

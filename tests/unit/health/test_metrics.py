@@ -60,6 +60,7 @@ def report() -> dict[str, Any]:
     told["sink"] |= {"conflated": 5, "flushes": {"ticker": flushes.as_json(), "balance": Flushes().as_json()}}
     told["portfolio"] = {"currencies": 3, "derived": 1, "suspect": 2, "differences": 4, "answered_ms": NOW - 9000}
     told["candles"] = {"products": 2, "refused": 1, "backfilling": 1}
+    told["process"] = {"cpu_s": 1.5, "rss_bytes": 60_000_000}
     return told | {"clock_skew_s": -1.5, "stale_after_ms": 5000}
 
 
