@@ -197,6 +197,23 @@ def _origin(name: str, given: dict[str, Any]) -> str:
     return name if name.isupper() else f"STREAMER_{name.upper()}"
 
 
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables under which a child process finds what has been set here, by whatever way."""
+    found = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if value is not None:
+            found[_variable(name)] = ",".join(value) if isinstance(value, tuple) else str(value)
+    return found
+
+
+def _variable(name: str) -> str:
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"STREAMER_{name.upper()}"
+
+
 def redis_url(explicit: str | None = None) -> str:
     """Return where Redis is: `explicit`, REDIS_URL, or the embedded one of a running start-stream.
 
@@ -221,10 +238,8 @@ def describe() -> str:
     rows: list[tuple[str, str, object]] = [("REDIS_URL", "Redis to use; without it an embedded one is run", None)]
     rows += [("STREAMER_STATE_DIR", "folder of the embedded Redis", "$XDG_STATE_HOME/streamer")]
     for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"STREAMER_{name.upper()}"
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-        rows.append((variable, field.description or "", default))
+        rows.append((_variable(name), field.description or "", default))
     for variable, meaning, default in rows:
         lines.append(f"  {variable:<34}{meaning}{f' ({default})' if default not in (None, '') else ''}")
     return "\n".join(lines)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
+import socket
 import sys
 
 from streamer import logs, settings
 from streamer.cli.common import add_redis_option, need_redis_url, run_async
 from streamer.settings import Settings
-from streamer.web.serve import bound, check_access, serve, url_of
+from streamer.web.address import bound, check_access, url_of
+from streamer.web.serve import serve
+
+_GIVES_WAY = 5
+"""How much nicer the API of a stream is than the stream: prices come before pages."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to bind (STREAMER_API_HOST, default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to bind (STREAMER_API_PORT, default 8700)")
     add_redis_option(parser)
+    # Of a stream whose API this is: a socket that is bound already; the end of stdin means the end of the stream.
+    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     parser.epilog = "beyond loopback it needs STREAMER_API_TOKEN; stops on Ctrl-C and SIGTERM"
 
 
@@ -26,14 +34,23 @@ def execute(arguments: argparse.Namespace) -> int:
     config = settings.load(api_host=arguments.host, api_port=arguments.port)
     check_access(config)
     logs.configure(config.log_level)
-    return run_async(_serve(need_redis_url(arguments.redis_url), config))
+    return run_async(_serve(need_redis_url(arguments.redis_url), config, arguments.fd))
 
 
-async def _serve(redis_url: str, config: Settings) -> int:
-    stop = asyncio.Event()
+async def _serve(redis_url: str, config: Settings, fd: int | None) -> int:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with bound(config) as sock:
-        print(f"serving {url_of(config)}", file=sys.stderr, flush=True)
+        loop.add_signal_handler(number, stop.set)
+    if fd is not None:
+        os.nice(_GIVES_WAY)
+        loop.add_reader(sys.stdin.fileno(), _ended, loop, stop)
+    with bound(config) if fd is None else socket.socket(fileno=fd) as sock:
+        if fd is None:
+            print(f"serving {url_of(config)}", file=sys.stderr, flush=True)
         await serve(redis_url, config, sock, stop)
     return 0
+
+
+def _ended(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    loop.remove_reader(sys.stdin.fileno())
+    stop.set()

@@ -17,6 +17,7 @@ import structlog
 from rich.console import Console
 
 from streamer import logs, settings
+from streamer.cli.beside import serve_beside
 from streamer.cli.common import add_redis_option, redis_url, run, run_async
 from streamer.cli.display import Progress
 from streamer.cli.exchange import brings_its_own, exchange
@@ -34,6 +35,7 @@ from streamer.store.connect import Store
 from streamer.store.counters import Counters
 from streamer.store.embedded import ChildEvent, EmbeddedRedis
 from streamer.store.keys import Keys
+from streamer.web.address import bound, check_access, url_of
 
 log = structlog.get_logger("streamer")
 
@@ -77,8 +79,6 @@ def _api_socket(config: settings.Settings, *, is_wanted: bool) -> Iterator[socke
     if not is_wanted:
         yield None
         return
-    from streamer.web.serve import bound, check_access  # half a second to import, for those who want it
-
     check_access(config)
     try:
         sock = bound(config)
@@ -215,10 +215,8 @@ async def _stream(
 
 
 async def _serve(redis_url: str, config: settings.Settings, sock: socket.socket, stop: asyncio.Event) -> None:
-    from streamer.web.serve import serve, url_of
-
     log.info("api.served", url=url_of(config))
-    await serve(redis_url, config, sock, stop)
+    await serve_beside(redis_url, config, sock, stop)
 
 
 async def _until_stopped(

@@ -11,12 +11,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamer.web.address import is_address
 from streamer.web.problems import of_slowness, problem, too_many
 
 MAX_BODY_BYTES: Final = 64 << 10
@@ -130,7 +130,7 @@ class Access:
         return self._without_token(scope, headers, remote)
 
     def _is_ours(self, host: str) -> bool:
-        return host in self._rules.hosts or (self._rules.any_address and _is_address(host))
+        return host in self._rules.hosts or (self._rules.any_address and is_address(host))
 
     def _without_token(self, scope: Scope, headers: dict[bytes, bytes], remote: str) -> Response | None:
         is_change = scope["type"] == "http" and scope["method"] not in _READING
@@ -249,14 +249,6 @@ def _authority_of(origin: bytes) -> bytes | None:
     return rest if found and scheme in (b"http", b"https") else None
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
 def _host_of(header: bytes) -> str:
     """Return the name in a Host header, without its port."""
     text = header.decode("latin-1").lower()
@@ -264,13 +256,3 @@ def _host_of(header: bytes) -> str:
         inside, closed, _ = text.partition("]")
         return inside + closed
     return text.partition(":")[0]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    return host == "localhost" or (_is_address(host) and ip_address(host.strip("[]")).is_loopback)
-
-
-def loopback_names() -> set[str]:
-    """Return the names of this machine to itself."""
-    return {"127.0.0.1", "localhost", "[::1]"}

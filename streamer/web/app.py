@@ -14,7 +14,8 @@ from starlette.responses import Response
 from streamer.errors import StreamerError
 from streamer.settings import Settings
 from streamer.web import document, live, market, metrics, pages, streams, system
-from streamer.web.access import HEADERS, Access, Rules, is_loopback, loopback_names
+from streamer.web.access import HEADERS, Access, Rules
+from streamer.web.address import is_loopback, loopback_names
 from streamer.web.problems import of_error, problem
 from streamer.web.service import Service
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from streamer.errors import ConfigError, StreamerError, UnknownProduct
@@ -31,6 +32,13 @@ LONGEST_WAIT_S: Final = 30.0
 
 Age = Annotated[float | None, Query(ge=0, le=1e9, description="oldest acceptable age in seconds")]
 Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="seconds to wait for REST where it is needed")]
+ProductPath = Annotated[str, Path(json_schema_extra={"pattern": f"^{shapes.PRODUCT_ID}$"})]
+_LISTED: Final = f" *({shapes.PRODUCT_ID})? *"
+IDS: Final[dict[str, Any]] = {
+    "items": {"type": "string", "pattern": f"^{_LISTED}(,{_LISTED})*$"},
+    "contains": {"type": "string", "pattern": f"(^|,) *{shapes.PRODUCT_ID}"},
+}
+"""What a list of ids in a query may look like, for the document."""
 Urgency = Literal["TRADING", "BOT_EVALUATION", "MARKET_DATA", "BACKGROUND"]
 
 
@@ -60,7 +68,7 @@ Wanted = Annotated[How, Depends(how_of)]
 
 
 @router.get("/ticker/{product_id}", response_model=shapes.Ticker, responses=_OF_PRODUCT, summary="Newest ticker")
-async def ticker(product_id: str, service: Given, how: Wanted) -> Response:
+async def ticker(product_id: ProductPath, service: Given, how: Wanted) -> Response:
     """Return the newest ticker of a product, from the best tier that has it."""
     reading = await service.reader.ticker(product_id, **how)
     return answer(shown.ticker_json(reading), reading)
@@ -70,10 +78,13 @@ async def ticker(product_id: str, service: Given, how: Wanted) -> Response:
 async def tickers(
     service: Given,
     how: Wanted,
-    product_ids: Annotated[list[str], Query(min_length=1, max_length=500, description="repeated, or with commas")],
+    product_ids: Annotated[
+        list[str],
+        Query(min_length=1, max_length=500, description="repeated, or with commas", json_schema_extra=IDS),
+    ],
 ) -> Response:
     """Return the newest ticker of several products; what cannot be served is listed with its reason."""
-    wanted = [part.strip() for text in product_ids for part in text.split(",") if part.strip()]
+    wanted = ids_of(product_ids)
     if not 1 <= len(wanted) <= 500:
         raise ConfigError("product_ids", f"{len(wanted)} ids", "expected 1 to 500 ids")
     answers = await service.reader.tickers(wanted, **how)
@@ -93,7 +104,7 @@ async def accounts(service: Given, how: Wanted) -> Response:
 
 @router.get("/candles/{product_id}", response_model=shapes.Candles, responses=_OF_PRODUCT, summary="Newest candles")
 async def candles(
-    product_id: str,
+    product_id: ProductPath,
     service: Given,
     how: Wanted,
     granularity: Granularity = Granularity.FIVE_MINUTE,
@@ -109,6 +120,11 @@ async def products(service: Given, how: Wanted) -> Response:
     """Return the rules of every product of the exchange."""
     reading = await service.reader.products(**how)
     return answer(shown.products_json(reading), reading)
+
+
+def ids_of(texts: Iterable[str]) -> list[str]:
+    """Return the ids of a query, which come repeated or with commas between them."""
+    return [part.strip(" ") for text in texts for part in text.split(",") if part.strip(" ")]
 
 
 def answer(body: dict[str, Any], *readings: Reading[Any]) -> Response:

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.applications import Starlette
 from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketState
 
 from streamer.errors import (
     ConfigError,
@@ -22,6 +24,8 @@ from streamer.errors import (
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
 """What a client is told to wait where nothing better is known."""
+_REASON_BYTES: Final = 123
+"""The most that a closing frame can tell (RFC 6455, 5.5)."""
 _ADDRESS: Final = re.compile(r"(Redis|connecting) (?:at|to) \S+")
 _PEER: Final = re.compile(r" ?\('[^']*', \d+[^)]*\)")
 
@@ -66,6 +70,12 @@ _TOLD: Final = {
         "too many requests from this address; try again in 1 s",
         "too many requests from this address; see Retry-After",
     ),
+    431: (
+        "huge-headers",
+        "Headers too large",
+        "headers of at most 16384 bytes are taken",
+        "path, query and headers are too large together",
+    ),
     503: (
         "unavailable",
         "Unavailable",
@@ -74,7 +84,7 @@ _TOLD: Final = {
     ),
 }
 """Kind, title and example of each problem, and when it comes."""
-_ANYWHERE: Final = (403, 421, 429)
+_ANYWHERE: Final = (403, 421, 429, 431)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -131,6 +141,27 @@ def of_error(exc: StreamerError, **more: Any) -> Response:
     if isinstance(exc, RestRateLimited):
         return problem(503, "rate-limited", "The exchange limits us", str(exc), headers=_later(exc.retry_after_s))
     return problem(503, "failed", "Not possible now", str(exc), headers=_later(getattr(exc, "retry_after_s", None)))
+
+
+def add_problem_handlers(app: Starlette) -> None:
+    """Have an application answer every StreamerError that its routes let pass as the problem that it is.
+
+    A WebSocket is denied with it, or closed with 1011 where it has been accepted.
+    """
+    app.add_exception_handler(StreamerError, _answer)
+
+
+async def _answer(connection: Any, exc: Exception) -> Any:  # a request or a WebSocket; of the latter, no answer
+    assert isinstance(exc, StreamerError)
+    if not isinstance(connection, WebSocket):
+        return of_error(exc)
+    if connection.application_state is not WebSocketState.CONNECTING:
+        await connection.close(1011, without_address(str(exc)).encode()[:_REASON_BYTES].decode(errors="ignore"))
+    elif "websocket.http.response" in connection.scope.get("extensions", {}):
+        await connection.send_denial_response(of_error(exc))
+    else:
+        await connection.close(1011)
+    return None
 
 
 def too_many(retry_after_s: float) -> Response:

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, SecretStr, ValidationError
 from streamer import settings
 from streamer.coinbase.session import SessionRules
 from streamer.errors import ConfigError
-from streamer.settings import CHANNELS, Settings, describe, load
+from streamer.settings import CHANNELS, Settings, as_environment, describe, load
 
 SECRET = "hush-hush-5f2c"
 KEY_VARIABLES = {
@@ -369,3 +369,16 @@ def test_names_of_the_api_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """Comma separated, as products are."""
     monkeypatch.setenv("STREAMER_API_HOSTS", "box, other.example,")
     assert load().api_hosts == ("box", "other.example")
+
+
+def test_a_child_finds_what_has_been_set_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whatever way it was: what is passed on gives equal settings, secrets and lists among them."""
+    given = load(
+        products="BTC-USD,ETH-USD", api_token="a-token-of-some-length", api_key="k", rest_url="http://127.0.0.1:1",
+        demand=False, silence_s=4.5,
+    )  # fmt: skip
+    for name, value in as_environment(given).items():
+        monkeypatch.setenv(name, value)
+    found = load()
+    assert found == given
+    assert found.model_fields_set == given.model_fields_set

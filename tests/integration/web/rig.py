@@ -13,7 +13,8 @@ import httpx
 
 from streamer.settings import Settings, load
 from streamer.store.keys import Keys
-from streamer.web.serve import bound, serve
+from streamer.web.address import bound
+from streamer.web.serve import serve
 from tests.integration.reader.rig import World
 from tests.support import PATIENCE, free_port, until
 from tests.unit.health.test_verdict import feed, status

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -227,6 +229,44 @@ async def test_who_dribbles_is_cut_within_ten_seconds(api: Api) -> None:
     assert max(took for took, _ in cut) < 10 * PATIENCE
     assert cut[2][1].startswith(b"HTTP/1.1 408 ")
     assert cut[3][1].startswith(b"HTTP/1.1 408 ")
+    await quiet(api)
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = bytes.fromhex("000000040000000000")
+PING = bytes.fromhex("0000080600000000000000000000000000")
+
+
+def client_hello() -> bytes:
+    """The beginning of TLS."""
+    sent = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost").do_handshake()
+    return sent.read()
+
+
+async def test_who_falls_silent_is_cut_within_ten_seconds(api: Api) -> None:
+    """After nothing, a whole request, half of one, what calls for HTTP/2, or TLS; pings of HTTP/2 are no life."""
+    upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
+    said = {
+        "nothing": b"",
+        "request": head(api, "/livez", method="GET") + b"\r\n",
+        "half": head(api, "/livez", method="GET"),
+        "upgrade": head(api, "/livez", *upgrade, method="GET") + b"\r\n",
+        "preface": PREFACE,
+        "half a preface": PREFACE[:20],
+        "settings": PREFACE + SETTINGS,
+        "tls": client_hello(),
+    }
+    began = time.monotonic()
+    pinging = asyncio.create_task(dribble(api, PREFACE + SETTINGS, PING * 10))
+    came = await asyncio.gather(*(api.raw(sent, deadline_s=10) for sent in said.values()))
+    await pinging
+    assert time.monotonic() - began < 10 * PATIENCE
+    answers = dict(zip(said, came, strict=True))
+    assert answers["request"].startswith(b"HTTP/1.1 200 ")
+    assert answers["upgrade"].startswith(b"HTTP/1.1 200 ")  # who asks for HTTP/2 gets what there is
+    assert answers["preface"].startswith(b"HTTP/1.1 421 ")
     await quiet(api)
 
 

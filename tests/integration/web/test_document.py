@@ -20,7 +20,7 @@ ROUTES: dict[str, dict[str, set[str]]] = {
     "/api/v1/market/products": {"get": {"422", "503"}},
     "/api/v1/ws/start-stream": {"post": {"401", "404", "408", "413", "422", "503"}},
     "/api/v1/ws/stop-stream": {"post": {"401", "408", "413", "422", "503"}},
-    "/api/v1/ws/stream-status": {"get": {"503"}},
+    "/api/v1/ws/stream-status": {"get": {"422", "503"}},
     "/livez": {"get": set()},
     "/readyz": {"get": {"503"}},
     "/api/v1/system/calls": {"get": {"503"}},
@@ -28,7 +28,7 @@ ROUTES: dict[str, dict[str, set[str]]] = {
     "/api/v1/stream": {"get": {"422", "503"}},
 }
 PARAMETERS = {"/tickers": {"product_ids": "BTC-USD"}, "/candles/{product_id}": {"limit": "5"}}
-ANYWHERE = {"200", "403", "421", "429"}
+ANYWHERE = {"200", "403", "421", "429", "431"}
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

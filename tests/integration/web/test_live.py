@@ -13,8 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streamer.model import ProductId
-from streamer.web import live, shapes
-from streamer.web import serve as serving
+from streamer.web import address, live, shapes
 from tests.integration.web.rig import Api, Events, Full, connections, quiet, settings
 from tests.integration.web.test_routes import refused
 from tests.support import PATIENCE, RedisServer, until
@@ -92,6 +91,32 @@ async def test_who_comes_back_gets_what_has_changed(api: Api, world: Full) -> No
     for strange in (f"0000aaaa-{number}", number, "-1", "x", f"{last}{'9' * 30}"):
         async with api.events(**{"Last-Event-ID": strange}) as events:
             assert (await events.next())["event"] == "snapshot", strange
+
+
+async def test_what_changes_while_a_client_is_away(
+    redis: RedisServer, world: Full, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is all that it is told when it is back, be it nothing; a service that was started anew tells everything."""
+    monkeypatch.setattr(live, "HEARTBEAT_S", 0.3)
+    world.want(ETH)
+    world.ticker(ETH, "50")
+    async with Api(redis.url, settings()) as api:
+        async with api.events() as events:
+            last = (await events.next())["id"]
+        await quiet(api)
+        world.push(BTC, "101")
+        async with api.events(**{"Last-Event-ID": last}) as events:
+            missed = await events.next()
+            assert (missed["event"], list(missed["data"]["tickers"])) == ("update", [BTC])
+            assert missed["data"]["tickers"][BTC]["price"] == "101"
+        await quiet(api)
+        async with api.events(**{"Last-Event-ID": missed["id"]}) as events:
+            assert (await events.next())["comment"] == "alive"
+            world.push(ETH, "51")
+            assert list((await events.next())["data"]["tickers"]) == [ETH]
+    async with Api(redis.url, settings()) as api, api.events(**{"Last-Event-ID": missed["id"]}) as events:
+        whole = await events.next()
+        assert (whole["event"], set(whole["data"]["tickers"])) == ("snapshot", {BTC, ETH})
 
 
 async def test_a_snapshot_tells_ages_of_now(api: Api, world: Full) -> None:
@@ -174,7 +199,7 @@ async def test_who_never_reads_is_let_go(
     redis: RedisServer, world: Full, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Within seconds, connection and task and all; those who read see every change meanwhile."""
-    monkeypatch.setattr(serving, "_UNTAKEN_S", 2.0)
+    monkeypatch.setattr(address, "_UNTAKEN_S", 2.0)
     monkeypatch.setattr(live, "SEND_S", 2.0)
     names = [ProductId(f"P{i}-USD") for i in range(400)]
     world.want(*names)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.support import BIN, Process, RedisServer, Simulator, free_port, wait_until
 
 MARKET = "/api/v1/market"
+SECRET = "not-to-be-seen-by-others"
 
 
 def test_a_stream_with_its_api(tmp_path: Path, redis: RedisServer) -> None:
@@ -59,3 +64,53 @@ def _is_realtime(client: httpx.Client, product_id: str) -> bool:
 
 def _first(events: httpx.Response) -> Any:
     return next(json.loads(line[5:]) for line in events.iter_lines() if line.startswith("data:"))
+
+
+@contextmanager
+def _stream_with_api(folder: Path, redis: RedisServer) -> Iterator[tuple[Process, int]]:
+    """Yield a stream that serves its API, and the process that does."""
+    port = free_port()
+    with Simulator(folder, "--rest-port", "0", products="BTC-USD") as simulator:
+        env = {"STREAMER_REST_URL": simulator.rest_url, "STREAMER_API_TOKEN": SECRET}
+        command = [str(BIN / "start-stream"), "BTC-USD", "--ws-url", simulator.url, "--redis-url", redis.url]
+        with Process([*command, "--port", str(port)], folder, env=env) as stream:
+            client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10)
+            wait_until(partial(_answers, client, "/readyz"), 30)
+            yield stream, port
+            client.close()
+
+
+def _api_of(stream: Process) -> psutil.Process:
+    (child,) = (one for one in psutil.Process(stream.pid).children() if "serve" in one.cmdline())
+    return child
+
+
+def test_an_api_that_dies_comes_back_and_the_stream_goes_on(tmp_path: Path, redis: RedisServer) -> None:
+    """Whoever asks meanwhile waits; not a frame is lost for it."""
+    with _stream_with_api(tmp_path, redis) as (stream, port):
+        before = json.loads(redis.ask("GET", "stream:status"))
+        _api_of(stream).kill()
+        answer = httpx.get(f"http://127.0.0.1:{port}/livez", trust_env=False, timeout=20)
+        assert answer.status_code == 200
+        assert '"event":"api.ended"' in stream.log
+        after = json.loads(redis.ask("GET", "stream:status"))
+        assert (after["pid"], after["epoch"]) == (before["pid"], before["epoch"])
+        assert all(feed["reconnects"] == 0 for feed in after["feeds"])
+
+
+def test_a_stream_that_is_killed_leaves_no_api_behind(tmp_path: Path, redis: RedisServer) -> None:
+    """It would hold the port and serve what nobody renews."""
+    with _stream_with_api(tmp_path, redis) as (stream, port):
+        api = _api_of(stream)
+        stream.kill()
+        wait_until(lambda: not api.is_running() or api.status() == psutil.STATUS_ZOMBIE, 5)
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+def test_no_secret_is_on_a_command_line(tmp_path: Path, redis: RedisServer) -> None:
+    """Everybody on a machine can read those."""
+    with _stream_with_api(tmp_path, redis) as (stream, _):
+        shown = " ".join(_api_of(stream).cmdline())
+        assert SECRET not in shown
+        assert redis.url not in shown

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streamer.settings import load
-from streamer.web.serve import check_access
+from streamer.web.address import check_access
 from tests.unit.deploy.rig import DEPLOY, ROOT, SETTINGS, document
 
 FILES = [ROOT / "compose.yaml", DEPLOY / "redis" / "compose.acl.yaml"]

@@ -7,9 +7,9 @@ import pytest
 from streamer.errors import ConfigError
 from streamer.settings import Settings, load
 from streamer.web import access
-from streamer.web.access import Meter, is_loopback
+from streamer.web.access import Meter
+from streamer.web.address import bound, check_access, is_loopback, url_of
 from streamer.web.problems import without_address
-from streamer.web.serve import bound, check_access, url_of
 
 TOKEN = "a-token-of-some-length"
 

@@ -1,0 +1,18 @@
+"""Checks of our own that schemathesis loads, beside those it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import schemathesis
+from schemathesis import Case, CheckContext, Response
+
+_BOUNDS = {"max_age_s", "max_value_age_s", "timeout_s"}
+
+
+@schemathesis.check
+def serves_what_there_is(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
+    """A service that is well answers 503 only to who wants it younger than there is, or waits for nothing."""
+    if response.status_code >= 500:
+        assert response.status_code == 503, "a fault of the service"
+        assert _BOUNDS & set(case.query or ()), "503 of a service that is well"
