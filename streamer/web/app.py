@@ -11,12 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from streamer.errors import StreamerError
 from streamer.settings import Settings
 from streamer.web import document, live, market, metrics, pages, streams, system
 from streamer.web.access import HEADERS, Access, Rules
 from streamer.web.address import is_loopback, loopback_names
-from streamer.web.problems import of_error, problem
+from streamer.web.problems import add_problem_handlers, problem
 from streamer.web.service import Service
 
 log = structlog.get_logger(__name__)
@@ -38,7 +37,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.traffic = metrics.Traffic(lambda: app.state.hub.listeners)
     for module in (market, streams, system, metrics, live, pages, document):
         app.include_router(module.router)
-    app.add_exception_handler(StreamerError, _ours)
+    add_problem_handlers(app)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _bug)
@@ -57,11 +56,6 @@ def _rules(settings: Settings) -> Rules:
         any_address=not is_loopback(own),
         calls_per_s=settings.api_calls_per_s,
     )
-
-
-async def _ours(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, StreamerError)
-    return of_error(exc)
 
 
 async def _invalid(request: Request, exc: Exception) -> Response:

@@ -224,7 +224,7 @@ async def _ended(task: asyncio.Task[Any] | None) -> None:
         log.error("live.bug", task=task.get_name(), exc_info=bug)
 
 
-def hub_of(request: Request) -> Hub:
+async def hub_of(request: Request) -> Hub:
     """Return the hub of the application."""
     hub: Hub = request.app.state.hub
     return hub

@@ -42,13 +42,13 @@ IDS: Final[dict[str, Any]] = {
 Urgency = Literal["TRADING", "BOT_EVALUATION", "MARKET_DATA", "BACKGROUND"]
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """Return what the routes work with."""
     service: Service = request.app.state.service
     return service
 
 
-def how_of(
+async def how_of(
     max_age_s: Age = None,
     max_value_age_s: Age = None,
     timeout_s: Wait = TIMEOUT_S,

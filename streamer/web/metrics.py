@@ -171,7 +171,7 @@ async def facts_of(service: Service) -> Facts:
     return facts
 
 
-def traffic_of(request: Request) -> Traffic:
+async def traffic_of(request: Request) -> Traffic:
     """Return the counts of the application."""
     traffic: Traffic = request.app.state.traffic
     return traffic
