@@ -164,6 +164,21 @@ class Keys:
         return f"{self.prefix}stream:status"
 
     @property
+    def flags(self) -> str:
+        """Who goes through the coordinated calls (hash; see `store/flags.py`)."""
+        return f"{self.prefix}migration:flags"
+
+    @property
+    def callers(self) -> str:
+        """Caller to how it was last seen: its way, its time, its calls (hash of JSON)."""
+        return f"{self.prefix}migration:callers"
+
+    @property
+    def comparison(self) -> str:
+        """How what was served compares with REST (hash of counters and sums)."""
+        return f"{self.prefix}migration:comparison"
+
+    @property
     def journal(self) -> str:
         """What has gone wrong, and what of it is over (stream of events; see `store/journal.py`)."""
         return f"{self.prefix}stream:errors"
