@@ -65,6 +65,7 @@ class Housekeeping:
         self.due_at = time.monotonic() + EVERY_S
         self.refused = 0
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def tend_if_due(self) -> None:
         """See to it in the background, if it is time."""
@@ -76,8 +77,19 @@ class Housekeeping:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self.tend(), name="housekeeping")
 
+    def after_call(self) -> None:
+        """Have a REST call told of soon, also where nobody reads again: others must see what it met."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._rung)
+
+    def _rung(self) -> None:
+        self._timer = None
+        self.begin()
+
     async def close(self) -> None:
         """Tend a last time, and tell all there is."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

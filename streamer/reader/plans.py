@@ -111,7 +111,8 @@ class Plans:
         if not items:
             return Answers(realtime, {})
         answers, missing = yield from self._tiers.below(items, ask)
-        self.missing.update(item.key for item in items if item.stream is None and item.key in answers)
+        if ask.demand:
+            self.missing.update(item.key for item in items if item.stream is None and item.key in answers)
         served = realtime | answers
         return Answers({p: served[p] for p in wanted if p in served}, missing)
 

@@ -95,6 +95,12 @@ class Questions:
         """Ask for tickers."""
         return self._plans.tickers(_ids(product_ids), self.ask(**how))
 
+    def shown(self, product_ids: Collection[str]) -> Plan[Answers[ProductId, Ticker]]:
+        """Ask for tickers for somebody who shows what others want, and wants nothing."""
+        ask = self.ask()
+        ask.demand = False
+        return self._plans.tickers(_ids(product_ids), ask)
+
     def explain(self, product_id: str, how: How) -> Plan[Explanation]:
         """Ask why a ticker is what it is."""
         return self._plans.explain(parse_product_id(product_id), self.ask(**how))

@@ -165,7 +165,7 @@ class AsyncReader:
         return await self._run(self._ask.snapshot(product_ids, granularity, limit, accounts, how))
 
     async def watch(
-        self, product_ids: Collection[str], *, on_outage: OnOutage | None = None
+        self, product_ids: Collection[str], *, on_outage: OnOutage | None = None, demand: bool = True
     ) -> AsyncGenerator[tuple[ProductId, Reading[Ticker]], None]:
         """Yield the current reading of each product, then every change as it is pushed, also of its tier.
 
@@ -174,9 +174,12 @@ class AsyncReader:
 
         Args:
             on_outage: Called with the reason when Redis goes away, and with None when it is back.
+            demand: Ask for what is not streamed. Without, this only looks on: a product that somebody has just
+                taken out of the stream does not come back because of it.
         """
         wanted = [parse_product_id(product_id) for product_id in product_ids]
-        for product_id, reading in (await self.tickers(wanted)).items():
+        first = self.tickers(wanted) if demand else self._run(self._ask.shown(wanted))
+        for product_id, reading in (await first).items():
             if reading.tier in NOT_STREAMED:
                 yield product_id, reading
         async with aclosing(self._watcher.watch(wanted, on_outage)) as changes:
@@ -222,6 +225,7 @@ class AsyncReader:
                         failure = exc
                 else:
                     reply = await self._caller.fetch(step.requests, step.call, step.since)
+                    self._house.after_call()
         except StopIteration as done:
             value: T = done.value
             return value

@@ -44,9 +44,10 @@ class Ask:
         since: Monotonic time at which it was asked for.
         bounds: How old it may be.
         rest: Whether REST may be asked.
+        demand: Whether what is not streamed is asked for.
     """
 
-    __slots__ = ("_of_call", "bounds", "rest", "since")
+    __slots__ = ("_of_call", "bounds", "demand", "rest", "since")
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Ask:
         caller: str = "",
         rest: bool = True,
     ) -> None:
-        self.since, self.bounds, self.rest = since, bounds, rest
+        self.since, self.bounds, self.rest, self.demand = since, bounds, rest, True
         self._of_call = timeout_s, priority, caller
 
     @property

@@ -61,6 +61,9 @@ class Reader:
         caller: Name in the statistics of REST calls, such as "bot-7".
         settings: None means the environment.
 
+    Attributes:
+        plans: Makes the plans that `run` takes.
+
     Raises:
         ConfigError: There is no Redis to read, or a setting breaks a rule.
     """
@@ -76,11 +79,11 @@ class Reader:
         self._settings = settings or load()
         self._url = find_redis(redis_url)
         self._wire, self._keys = SyncWire(self._url), Keys(self._settings.key_prefix)
-        self._plans = Plans(self._keys, stale_after_s=self._settings.stale_after_s)
-        self._ask = Questions(self._plans, rest=rest, caller=caller)
+        self.plans = Plans(self._keys, stale_after_s=self._settings.stale_after_s)
+        self._ask = Questions(self.plans, rest=rest, caller=caller)
         self._lock = threading.Lock()
         self._tend_at = time.monotonic() + EVERY_S
-        self._backstage: _Backstage | None = None
+        self._backstage: Backstage | None = None
 
     def __enter__(self) -> Reader:
         return self
@@ -91,35 +94,35 @@ class Reader:
     @property
     def damaged(self) -> int:
         """Values of Redis passed over because they are not what the schema says."""
-        return self._plans.parser.damaged
+        return self.plans.parser.damaged
 
     def ticker(self, product_id: str, **how: Unpack[How]) -> Reading[Ticker]:
         """Return the newest ticker of a product."""
-        return self._run(self._ask.ticker(product_id, how))
+        return self.run(self._ask.ticker(product_id, how))
 
     def tickers(self, product_ids: Collection[str], **how: Unpack[How]) -> Answers[ProductId, Ticker]:
         """Return the newest ticker of each product, in one round trip where all are realtime."""
-        return self._run(self._ask.tickers(product_ids, how))
+        return self.run(self._ask.tickers(product_ids, how))
 
     def explain(self, product_id: str, **how: Unpack[How]) -> Explanation:
         """Return what each tier has of a product's ticker, and why it is or is not served; REST is not asked."""
-        return self._run(self._ask.explain(product_id, how))
+        return self.run(self._ask.explain(product_id, how))
 
     def balances(self, **how: Unpack[How]) -> Answers[str, Balance]:
         """Return the balance of each currency of the account."""
-        return self._run(self._ask.balances(how))
+        return self.run(self._ask.balances(how))
 
     def balance(self, currency: str, **how: Unpack[How]) -> Reading[Balance]:
         """Return the balance of one currency."""
-        return self._run(self._ask.balance(currency, how))
+        return self.run(self._ask.balance(currency, how))
 
     def accounts(self, **how: Unpack[How]) -> Reading[tuple[Account, ...]]:
         """Return all wallets as one reading, which is as good as the worst of them."""
-        return self._run(self._ask.accounts(how))
+        return self.run(self._ask.accounts(how))
 
     def portfolio_breakdown(self, uuid: str, **how: Unpack[How]) -> Reading[PortfolioBreakdown]:
         """Return what the key's portfolio is worth and made of; in realtime computed from balances and prices."""
-        return self._run(self._ask.breakdown(uuid, how))
+        return self.run(self._ask.breakdown(uuid, how))
 
     def candles(
         self,
@@ -129,11 +132,11 @@ class Reader:
         **how: Unpack[How],
     ) -> Reading[tuple[Candle, ...]]:
         """Return the newest candles of a product, oldest first; the last may still be open."""
-        return self._run(self._ask.candles(product_id, granularity, limit, how))
+        return self.run(self._ask.candles(product_id, granularity, limit, how))
 
     def products(self, **how: Unpack[How]) -> Reading[tuple[Product, ...]]:
         """Return the facts of every product of the exchange."""
-        return self._run(self._ask.products(how))
+        return self.run(self._ask.products(how))
 
     def snapshot(
         self,
@@ -145,7 +148,7 @@ class Reader:
         **how: Unpack[How],
     ) -> Snapshot:
         """Return tickers, candles and accounts for a fleet of bots, in one round trip where all is realtime."""
-        return self._run(self._ask.snapshot(product_ids, granularity, limit, accounts, how))
+        return self.run(self._ask.snapshot(product_ids, granularity, limit, accounts, how))
 
     def watch(
         self, product_ids: Collection[str], *, on_outage: OnOutage | None = None
@@ -155,7 +158,7 @@ class Reader:
         for product_id, reading in self.tickers(wanted).items():
             if reading.tier in NOT_STREAMED:
                 yield product_id, reading
-        backstage = self._behind()
+        backstage = self.behind()
         changes = backstage.watcher.watch(wanted, on_outage)
         try:
             while True:
@@ -172,11 +175,11 @@ class Reader:
         if backstage is not None and backstage.is_ours:
             backstage.close()
 
-    def _run(self, plan: Plan[T]) -> T:
-        """Take a plan's steps."""
+    def run(self, plan: Plan[T]) -> T:
+        """Take a plan's steps and return its answer; a plan is made of `plans`."""
         if time.monotonic() >= self._tend_at:
             self._tend_at = time.monotonic() + EVERY_S
-            self._behind().tend()
+            self.behind().tend()
         reply: Any = None
         failure: StoreUnavailable | None = None
         try:
@@ -189,30 +192,35 @@ class Reader:
                     except StoreUnavailable as exc:
                         failure = exc
                 else:
-                    reply = self._behind().fetch(step)
+                    reply = self.behind().fetch(step)
         except StopIteration as done:
             value: T = done.value
             return value
 
-    def _behind(self) -> _Backstage:
+    def behind(self) -> Backstage:
+        """Return where work of this process runs that needs an event loop; started when it is first needed."""
         with self._lock:
             if self._backstage is None or not self._backstage.is_ours:  # a fork copies no threads
-                self._backstage = _Backstage(self._url, self._keys, self._settings, self._plans)
+                self._backstage = Backstage(self._url, self._keys, self._settings, self.plans)
             return self._backstage
 
 
-class _Backstage:
-    """The event loop of a synchronous reader, in a thread of its own."""
+class Backstage:
+    """The event loop of a synchronous reader, in a thread of its own.
+
+    Attributes:
+        store: Redis, for work on this loop.
+    """
 
     def __init__(self, url: str, keys: Keys, settings: Settings, plans: Plans) -> None:
         self._pid, self._is_closing = os.getpid(), False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="streamer-reader", daemon=True)
         self._thread.start()
-        self._store = Store(url, max_connections=_MOST_CONNECTIONS)
-        self._caller = Caller(self._store, keys, settings)
-        self._house = Housekeeping(self._store, keys, settings, plans, self._caller.statistics)
-        self.watcher = Watcher(self._store, keys, plans, self._house)
+        self.store = Store(url, max_connections=_MOST_CONNECTIONS)
+        self._caller = Caller(self.store, keys, settings)
+        self._house = Housekeeping(self.store, keys, settings, plans, self._caller.statistics)
+        self.watcher = Watcher(self.store, keys, plans, self._house)
 
     @property
     def is_ours(self) -> bool:
@@ -241,9 +249,19 @@ class _Backstage:
                 is_over.wait(1.0)  # nor does the work go on when this returns
             raise
 
+    def soon(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have a coroutine run in the background; what goes wrong in it is its own affair."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def fetch(self, step: Fetch) -> Any:
         """Ask REST."""
-        return self.run(self._caller.fetch(step.requests, step.call, step.since))
+        return self.run(self._fetch(step))
+
+    async def _fetch(self, step: Fetch) -> Any:
+        try:
+            return await self._caller.fetch(step.requests, step.call, step.since)
+        finally:
+            self._house.after_call()
 
     def tend(self) -> None:
         """Have the housekeeping done, without waiting for it."""
@@ -262,7 +280,7 @@ class _Backstage:
         await self._house.close()
         await self._caller.close()
         with suppress(StoreUnavailable):
-            await self._store.close()
+            await self.store.close()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:  # watches that go on in other threads: they would wait for ever
             task.cancel()

@@ -195,7 +195,7 @@ class Hub:
         if not products:
             self._complete.set()
             return
-        async with aclosing(self._service.reader.watch(sorted(products))) as changes:
+        async with aclosing(self._service.reader.watch(sorted(products), demand=False)) as changes:
             async for product_id, reading in changes:
                 self._take(product_id, reading)
                 if len(self._held) == len(products):

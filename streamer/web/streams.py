@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from streamer.errors import InvalidProductId, StreamerError, UnknownProduct
@@ -57,15 +57,18 @@ async def stop_stream(change: shapes.Change, service: Given) -> Response:
     "/stream-status",
     summary="How the stream stands",
     response_model=shapes.StreamStatus,
-    responses=either_503(shapes.StreamStatus, "the stream is down, or Redis does not answer"),
+    responses=documented(422) | either_503(shapes.StreamStatus, "the stream is down, or Redis does not answer"),
 )
 @router.get("/portfolio-stream-status", include_in_schema=False)
-async def stream_status(service: Given) -> Response:
+async def stream_status(
+    service: Given,
+    quiet: Annotated[bool, Query(description="answer 200 also while the stream is down")] = False,
+) -> Response:
     """Return what `stream-status --json` prints: the level, the reasons, and all the ingester reports."""
     body = await status_of(service)
-    return Response(
-        orjson.dumps(body), _STATUS_CODES[body["level"]], {"Cache-Control": "no-store"}, "application/json"
-    )
+    # A page that asks every second: browsers note each 503 as an error of the page's own.
+    status = 200 if quiet else _STATUS_CODES[body["level"]]
+    return Response(orjson.dumps(body), status, {"Cache-Control": "no-store"}, "application/json")
 
 
 async def status_of(service: Service) -> dict[str, Any]:

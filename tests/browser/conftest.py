@@ -1,15 +1,13 @@
-"""A browser and a service for it: Debian's Chromium, driven by Playwright."""
+"""A browser and a service for it: the Chromium of the system, driven by Playwright."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.support import CHROMIUM, Dashboard, dashboard
+from tests.browser.support import Dashboard, chromium, dashboard
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -23,17 +21,9 @@ def pytest_configure(config: pytest.Config) -> None:
 # Of a module and not of the session: while it runs there is an event loop in this thread, and no test may be async.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; the test is skipped where there is none, or nobody has asked for it."""
-    if os.environ.get("STREAMER_BROWSER_TESTS") != "1":
-        pytest.skip("drives Chromium for minutes: set STREAMER_BROWSER_TESTS=1")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        # No sandbox: tests may run as root, and the only pages are ours.
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    """A headless Chromium; where there is none the test is skipped, or fails where one has to be."""
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -53,7 +43,13 @@ def phone(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    """A service that the tests of a module share: each leaves it as it found it."""
+def _shared(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     with dashboard(tmp_path_factory.mktemp("served")) as service:
         yield service
+
+
+@pytest.fixture
+def served(_shared: Dashboard) -> Dashboard:
+    """A service that the tests of a module share; whatever one has left in it, the next finds it as it was."""
+    _shared.tidy()
+    return _shared

@@ -33,21 +33,20 @@ export class Api {
     else sessionStorage.removeItem(TOKEN);
   }
 
-  /** Return the JSON of a route. `also` lists statuses beside 2xx whose body is an answer and no problem. */
-  async get(path, { also = [] } = {}) {
-    return this.#ask(path, { headers: this.#headers() }, also);
+  async get(path) {
+    return this.#ask(path, { headers: this.#headers() });
   }
 
   async post(path, body) {
     const headers = { ...this.#headers(), "Content-Type": "application/json" };
-    return this.#ask(path, { method: "POST", headers, body: JSON.stringify(body) }, []);
+    return this.#ask(path, { method: "POST", headers, body: JSON.stringify(body) });
   }
 
   #headers() {
     return this.token ? { Authorization: `Bearer ${this.token}` } : {};
   }
 
-  async #ask(path, options, also) {
+  async #ask(path, options) {
     let answer, body;
     try {
       answer = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
@@ -57,8 +56,7 @@ export class Api {
       throw new Refusal(0, "the server does not answer");
     }
     this.onHeard();
-    const isProblem = answer.headers.get("content-type")?.startsWith("application/problem+json");
-    if (answer.ok || (also.includes(answer.status) && !isProblem)) return body;
+    if (answer.ok) return body;
     throw new Refusal(answer.status, body.detail ?? body.title ?? `status ${answer.status}`, body);
   }
 }

@@ -3,6 +3,7 @@
 import { Api, Refusal } from "./api.js";
 import { Balances } from "./balances.js";
 import { byId, setText } from "./dom.js";
+import { Errors } from "./errors.js";
 import { Feeds } from "./feeds.js";
 import { age } from "./format.js";
 import { Headline, showBanner, simulatedText, staleText, summaryOf } from "./headline.js";
@@ -23,6 +24,7 @@ let pushedAt = performance.now();
 let statusAt = performance.now();
 let isLost = false;
 let last = null; // the newest stream status
+let verdict = null; // the newest level and codes as one text
 let reopenedAt = performance.now();
 let differsSince = null;
 let hiding = null; // the timer of a hidden tab
@@ -31,12 +33,16 @@ let isResting = false;
 const api = new Api(() => heard());
 const headline = new Headline();
 const feeds = new Feeds();
+const errors = new Errors(api);
 const products = new Products((id) => wanted.remove(id));
 const balances = new Balances(api, () => setText(byId("add-answer"), ""));
 const wanted = new Wanted(api, products, () => balances.lock({ focus: true }));
 const prices = new LivePrices({
-  onSnapshot: (tickers) => products.replace(tickers),
-  onUpdate: (tickers) => products.update(tickers),
+  onSnapshot: ({ tickers }) => products.replace(tickers),
+  onUpdate: ({ tickers, removed }) => {
+    products.leave(removed);
+    products.update(tickers);
+  },
   onHeard: () => {
     pushedAt = performance.now();
     heard();
@@ -50,13 +56,18 @@ function heard() {
 
 async function askStatus() {
   try {
-    // 503 is an answer here: the server lives and says that the stream is down.
-    const body = await api.get("/api/v1/ws/stream-status", { also: [503] });
+    const body = await api.get("/api/v1/ws/stream-status?quiet=true");
     statusAt = performance.now();
     last = body.status;
+    errors.nowMs = body.now_ms;
     headline.show(body.level, body.reasons, summaryOf(body.status, body.now_ms));
     feeds.show(body.status, body.now_ms);
     showFigures(body);
+    const said = [body.level, ...body.codes].join();
+    if (said !== verdict) {
+      verdict = said;
+      errors.refresh();
+    }
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
     if (refusal.status === 0) return; // `check` says when that has lasted
@@ -113,12 +124,13 @@ function check() {
 }
 
 /**
- * Begin the stream anew where the table has other products than the server streams.
+ * Begin the stream anew where the table has other products than the server streams, or waits for a price in vain.
  *
- * The stream tells of prices and never that a product has gone, as when somebody removes it elsewhere.
+ * The stream tells what changes: of what was taken out and put back at once it has no news until the next trade.
  */
 function reconcile(now) {
-  const differs = last !== null && prices.isOpen && last.products.wanted < products.ids.length;
+  const isOdd = last !== null && (last.products.wanted < products.ids.length || products.isAwaiting);
+  const differs = isOdd && prices.isOpen;
   differsSince = differs ? (differsSince ?? now) : null;
   if (differs && now - differsSince > SLOW_MS && now - reopenedAt > RECONCILE_MS) {
     reopenedAt = now;
@@ -159,6 +171,7 @@ document.addEventListener("visibilitychange", () => {
 prices.open();
 repeat(askStatus, STATUS_MS);
 repeat(askCalls, SLOW_MS);
+repeat(() => errors.refresh(), SLOW_MS);
 // Soon at first, for whether there are balances to ask for is known from the first status.
 setTimeout(() => repeat(askBalances, SLOW_MS), 400);
 setInterval(check, CHECK_MS);

@@ -31,7 +31,7 @@ export class Headline {
     const told = sentences(reasons);
     showReasons(told);
     document.title = `${icon} ${word} · streamer`;
-    this.#announce([word, ...told].join(". "));
+    this.#announce([word, ...told.flatMap(({ what, advice }) => (advice ? [what, advice] : [what]))].join(". "));
   }
 
   /** Say it aloud, and only once. */
@@ -46,8 +46,15 @@ function showReasons(reasons) {
   const list = byId("state-reasons");
   list.hidden = reasons.length === 0;
   while (list.children.length > reasons.length) list.lastElementChild.remove();
-  while (list.children.length < reasons.length) list.append(el("li"));
-  reasons.forEach((reason, i) => setText(list.children[i], reason));
+  while (list.children.length < reasons.length) {
+    list.append(el("li", {}, el("span", {}), el("span", { class: "advice" })));
+  }
+  reasons.forEach(({ what, advice }, i) => {
+    const [whatNode, adviceNode] = list.children[i].children;
+    setText(whatNode, what);
+    setText(adviceNode, advice);
+    adviceNode.hidden = advice === "";
+  });
 }
 
 /** Return what is live as a sentence: "All 2 products live on 4 feeds, ..." */

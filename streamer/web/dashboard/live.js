@@ -29,7 +29,7 @@ export class LivePrices {
     const on = (name, tell) =>
       source.addEventListener(name, (event) => {
         this.told.onHeard();
-        tell(JSON.parse(event.data).tickers);
+        tell(JSON.parse(event.data));
       });
     source.addEventListener("open", () => {
       this.isOpen = true;

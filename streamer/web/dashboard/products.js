@@ -5,7 +5,7 @@ import { Row } from "./row.js";
 
 const TICK_MS = 250;
 const DRAW_MS = 1000;
-// The server looks every 2 s at what is wanted; an update sent just before that is not to bring a row back.
+// The server looks every second at what is wanted; an update sent just before that is not to bring a row back.
 const GONE_MS = 6000;
 
 export class Products {
@@ -26,6 +26,11 @@ export class Products {
     return [...this.rows.keys()];
   }
 
+  /** Whether a first price is still to come. */
+  get isAwaiting() {
+    return [...this.rows.values()].some((row) => row.ticker === null);
+  }
+
   get tickers() {
     return [...this.rows.values()].map((row) => row.ticker).filter((ticker) => ticker !== null);
   }
@@ -33,9 +38,7 @@ export class Products {
   /** Take the whole: what is not in it is not streamed any more, but for what is awaited. */
   replace(tickers) {
     this.hasSnapshot = true;
-    for (const row of [...this.rows.values()]) {
-      if (!(row.id in tickers) && row.ticker !== null) this.#take(row.id);
-    }
+    this.leave([...this.rows.keys(), ...this.fresh.keys()].filter((id) => !(id in tickers)));
     this.update(tickers);
     this.#showEmpty();
   }
@@ -46,6 +49,14 @@ export class Products {
       setTimeout(() => this.#show(), 0);
     }
     for (const [id, ticker] of Object.entries(tickers)) this.fresh.set(id, ticker);
+  }
+
+  /** Take out what is streamed no more; what is awaited here was asked for again since. */
+  leave(ids) {
+    for (const id of ids) {
+      this.fresh.delete(id);
+      if (this.rows.get(id)?.ticker != null) this.#take(id);
+    }
   }
 
   /** Show rows for products whose first price is still to come. */

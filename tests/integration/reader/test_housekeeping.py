@@ -60,11 +60,30 @@ def test_a_sync_reader_counts_too(world: World, redis: RedisServer) -> None:
     """At the latest when it is closed."""
     world.ticker(BTC)
     with Reader(redis.url, rest=False, settings=settings()) as reader:
-        reader._behind()
+        reader.behind()
         for _ in range(3):
             reader.ticker(BTC)
     (key,) = redis.ask("KEYS", "counters:60:*")
     assert redis.hash(key) == {f"{HIT}:ticker:realtime": "3"}
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_call_is_told_of_though_nobody_reads_again(redis: RedisServer, is_async: bool) -> None:
+    """An API asked once a minute met a 429, and the fleet heard of it with the next question."""
+    nowhere = settings(rest_url="http://127.0.0.1:9")
+
+    def told() -> bool:
+        (key, *_) = redis.ask("KEYS", "counters:60:*") or [""]
+        return any(name.startswith("call:") for name in redis.hash(key))
+
+    if is_async:
+        async with AsyncReader(redis.url, settings=nowhere) as reader:
+            assert not await reader.tickers([ETH], timeout_s=1)
+            await until(told, 9)
+    else:
+        with Reader(redis.url, settings=nowhere) as blocking:
+            assert not await asyncio.to_thread(blocking.tickers, [ETH], timeout_s=1)
+            await until(told, 9)
 
 
 async def test_what_is_read_from_a_copy_is_asked_for(world: World, redis: RedisServer) -> None:
@@ -162,15 +181,19 @@ async def test_candles_that_the_stream_continues_are_kept(world: World, redis: R
     assert redis.ask("TTL", where.stale_key) > 3500
 
 
-async def test_watching_asks_for_what_is_not_streamed(world: World, redis: RedisServer) -> None:
-    """It begins with what there is, and the product is wanted from then on."""
+@pytest.mark.parametrize("demand", [True, False])
+async def test_watching_asks_for_what_is_not_streamed(world: World, redis: RedisServer, demand: bool) -> None:
+    """It begins with what there is, and the product is wanted from then on; not by who only looks on.
+
+    Else a page that shows what is streamed would bring back what somebody has just taken out.
+    """
     world.copy(KEYS.ticker_copy(ETH), {"product_id": ETH, "price": "5", "status": "online"})
     async with AsyncReader(redis.url, rest=False, settings=settings(demand=True)) as reader:
-        changes = reader.watch([ETH])
+        changes = reader.watch([ETH], demand=demand)
         product_id, reading = await anext(changes)
         await changes.aclose()
     assert (product_id, str(reading.value.price), reading.tier) == (ETH, "5", Tier.CACHE)
-    assert ETH in redis.hash(KEYS.wanted)
+    assert (ETH in redis.hash(KEYS.wanted)) == demand
 
 
 def test_a_reader_that_goes_on_tells_nothing_twice(world: World, redis: RedisServer) -> None:
@@ -178,7 +201,7 @@ def test_a_reader_that_goes_on_tells_nothing_twice(world: World, redis: RedisSer
     world.ticker(BTC)
     reader = Reader(redis.url, rest=False, settings=settings())
     for times in (3, 2):
-        reader._behind()
+        reader.behind()
         for _ in range(times):
             reader.ticker(BTC)
         reader.close()

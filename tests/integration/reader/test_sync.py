@@ -219,7 +219,7 @@ def test_ctrl_c_ends_a_watch_and_not_the_reader(world: World, redis: RedisServer
 def test_many_answers_may_land_at_once(redis: RedisServer) -> None:
     """More than eight once found no connection: they were not kept, and their leases not given up."""
     with Reader(redis.url, settings=settings()) as reader:
-        backstage = reader._behind()
+        backstage = reader.behind()
 
         async def gateway() -> None:
             rest = FakeRest(delay_s=0.05)
@@ -236,7 +236,7 @@ def test_many_answers_may_land_at_once(redis: RedisServer) -> None:
 def test_who_asks_a_reader_that_is_being_closed_is_told(redis: RedisServer) -> None:
     """What reached the loop after its last turn once was waited for without end."""
     reader = Reader(redis.url, rest=False, settings=settings())
-    backstage = reader._behind()
+    backstage = reader.behind()
     backstage._loop.call_soon_threadsafe(backstage._loop.stop)
     backstage._thread.join(5)
     with ThreadPoolExecutor(1) as pool, pytest.raises(CancelledError):
