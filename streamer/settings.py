@@ -17,6 +17,7 @@ from streamer.coinbase.transport import check_ws_url
 from streamer.errors import ConfigError
 from streamer.model import ProductId, parse_product_id
 from streamer.store.address import check_redis_url, find_redis_url
+from streamer.store.flags import BOTS, USE, Flags, parse_flags
 
 WS_URL = "wss://advanced-trade-ws.coinbase.com"
 WS_USER_URL = "wss://advanced-trade-ws-user.coinbase.com"
@@ -78,6 +79,20 @@ class Settings(BaseSettings):
         default=(), description="names the HTTP API answers to beside those of loopback, comma separated"
     )
     api_calls_per_s: float = Field(default=2000.0, ge=1, description="HTTP requests a second of one address")
+    use_coordinated_api_calls: str = Field(
+        default="true",
+        validation_alias=AliasChoices(USE, "use_coordinated_api_calls"),
+        description="false: every compat client goes straight to the exchange, unless Redis says otherwise",
+    )
+    coordinated_bot_ids: str = Field(
+        default="",
+        validation_alias=AliasChoices(BOTS, "coordinated_bot_ids"),
+        description="callers that are coordinated, such as bot-1,bot-7,25%; none means all",
+    )
+    compare_share: float = Field(
+        default=0.01, ge=0, le=1, description="part of what compat clients are served that is compared with REST"
+    )
+    compare_per_minute: int = Field(default=2, ge=0, description="most such comparisons a minute, all hosts")
     log_level: str = Field(default="info", pattern=r"(?i)^(debug|info|warning|error)$", description="log level")
     api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("COINBASE_API_KEY", "api_key"), description="key name"
@@ -122,6 +137,12 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("use_coordinated_api_calls", "coordinated_bot_ids")
+    @classmethod
+    def _sound_flag(cls, value: str, info: Any) -> str:
+        parse_flags({info.field_name.upper(): value})
+        return value
+
     @field_validator("api_token")
     @classmethod
     def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
@@ -156,6 +177,11 @@ class Settings(BaseSettings):
             rule = "expected https://host[:port], or http:// on loopback"
             raise ConfigError("rest_url", value, rule) from exc
         return value.rstrip("/")
+
+    @property
+    def flags(self) -> Flags:
+        """Who is coordinated where Redis says nothing else."""
+        return parse_flags({USE: self.use_coordinated_api_calls, BOTS: self.coordinated_bot_ids})
 
     @property
     def session_rules(self) -> SessionRules:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import streamer
-from streamer import web
+from streamer import compat, web
 from streamer.health import probe
 from streamer.store.keys import Keys
 
@@ -43,6 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Its probe runs every second and is held to less, below.
     "health": {"errors", "store"},
     "web": {"errors", "model", "store", "settings", "gateway", "reader", "health"},
+    # Takes the place of the SDK's client in programs of others.
+    "compat": {"errors", "model", "store", "providers", "settings", "gateway", "reader"},
     # It shares no code with what it tests, so that a codec bug cannot cancel itself out.
     "simulator": {"errors", "model"},
     "cli": {
@@ -80,6 +82,7 @@ PURE = [
     "gateway.decision",
     "gateway.limits",
     "gateway.products",
+    "gateway.refresh",
     "gateway.statistics",
     "ingest.books",
     "ingest.candles",
@@ -100,6 +103,9 @@ PURE = [
     "reader.steps",
     "reader.tiers",
     "reader.wallets",
+    "compat.answers",
+    "compat.differences",
+    "compat.questions",
     "health.metrics",
     "health.troubles",
     "health.verdict",
@@ -317,6 +323,15 @@ def test_the_web_room_offers_what_it_names() -> None:
         assert getattr(web, name) is getattr(import_module(home), name)
     with pytest.raises(AttributeError, match="no attribute 'readers'"):
         getattr(web, "readers")  # noqa: B009 - type checkers know that it is not there
+
+
+def test_the_compat_room_offers_what_it_names() -> None:
+    """To bots of others: the client, and the one error of ours that it raises."""
+    assert set(compat.__all__) == set(compat._HOMES) <= set(dir(compat))
+    for name, home in compat._HOMES.items():
+        assert getattr(compat, name) is getattr(import_module(home), name)
+    with pytest.raises(AttributeError, match="no attribute 'Client'"):
+        getattr(compat, "Client")  # noqa: B009 - type checkers know that it is not there
 
 
 def test_only_commands_know_the_simulator() -> None:

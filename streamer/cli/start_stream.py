@@ -23,12 +23,15 @@ from streamer.cli.display import Progress
 from streamer.cli.exchange import brings_its_own, exchange
 from streamer.cli.systemd import Systemd
 from streamer.errors import ConfigError, StoreUnavailable
+from streamer.gateway.admission import Admission
 from streamer.gateway.caller import admission_of
 from streamer.gateway.gate import CallGate
+from streamer.gateway.group import MarkingGate
+from streamer.gateway.refresher import Refresher
 from streamer.gateway.standing import Standing
 from streamer.health.keeper import Keeper
 from streamer.ingest.supervisor import Supervisor
-from streamer.ingest.upstream import upstream
+from streamer.ingest.upstream import Upstream, upstream
 from streamer.model import ProductId, Source, parse_product_id
 from streamer.store.address import hide_password, setting, state_dir
 from streamer.store.connect import Store
@@ -175,9 +178,9 @@ async def _stream(
         exchange(config, products=products, embedded=redis.supervise is not None) as market,
     ):
         store = Store(redis.url)
-        gate_store = Store(redis.url)  # its calls must not wait for connections that the sink has taken
+        gate_store = Store(redis.url, max_connections=16)  # its calls must not wait for those the sink has taken
         admission = admission_of(market.settings, gate_store)
-        there = upstream(market.settings, market.source, CallGate(admission))
+        there = upstream(market.settings, market.source, MarkingGate(CallGate(admission)))
         standing = Standing(admission, Counters(store, Keys(market.settings.key_prefix)))
         supervisor = Supervisor(
             market.settings,
@@ -197,7 +200,8 @@ async def _stream(
         systemd = Systemd()
         try:
             keeper = Keeper(store, supervisor.keys, lambda: supervisor.lease.was_ours)
-            chores = [standing.keep(), keeper.keep(), systemd.keep(supervisor)]
+            refresher = _refresher(there, admission, gate_store, market.settings, supervisor)
+            chores = [standing.keep(), keeper.keep(), systemd.keep(supervisor), *(one.keep() for one in refresher)]
             if api is not None:
                 chores.append(_serve(redis.url, market.settings, api, stop))
             await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), chores, redis, stop)
@@ -212,6 +216,16 @@ async def _stream(
                 await store.close()
         log.info("stream.stopped", writes=supervisor.sink.writes)
     return 0
+
+
+def _refresher(
+    there: Upstream, admission: Admission, store: Store, config: settings.Settings, supervisor: Supervisor
+) -> list[Refresher]:
+    """Return what renews copies of REST's answers; nothing where there is no REST."""
+    if there.rest is None:
+        return []
+    is_owner, wanted = (lambda: supervisor.lease.was_ours), (lambda: supervisor.wanted)
+    return [Refresher(there.rest, admission, store, config, is_owner=is_owner, wanted=wanted)]
 
 
 async def _serve(redis_url: str, config: settings.Settings, sock: socket.socket, stop: asyncio.Event) -> None:

@@ -21,6 +21,7 @@ STALE_TTL_S = 24 * 3600
 STATUS_TTL_S = 15
 """Life of `stream:status`; its absence means that no ingester reports."""
 HIT, MISS, CALL, LIMITED, WAIT, WAITED_MS = "hit", "miss", "call", "429", "wait", "waited_ms"
+REFRESH = "refresh"
 """The first word of the name of a counter of all processes; further words, after colons, say what of."""
 WAIT_UP_TO = ("0.1", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0", "60.0", "+Inf")
 """The last word of the name of a counter of waits: the least of these, in seconds, that the wait did not exceed."""
@@ -113,7 +114,16 @@ class Keys:
     def _copy(key: str, ttl_s: int, stale_ttl_s: int) -> Copy:
         return Copy(key, f"{key}:stale", ttl_s, stale_ttl_s)
 
+    def parts_of(self, key: str) -> list[str]:
+        """What the key of a copy is made of: the kind of data, then what tells it from others of its kind."""
+        return key.removeprefix(self.prefix).replace("{", "").replace("}", "").split(":")
+
     # -- the one REST caller --------------------------------------------------------------------------------------
+
+    @property
+    def hot(self) -> str:
+        """Keys of the copies that are read, by when they were last read (sorted set; see `store/hot.py`)."""
+        return self._tagged("gateway", "hot")
 
     def gateway(self, scope: str, part: str) -> str:
         """State that all callers of one exchange share; `scope` names the exchange. All in one slot."""

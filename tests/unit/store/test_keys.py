@@ -24,6 +24,7 @@ NAMES = {
     "breakdown_copy": f"portfolio_breakdown:{UUID}",
     "products_copy": "products:all",
     "gateway": "gateway:api.coinbase.com:market",
+    "hot": "gateway:hot",
     "counters": "counters:60:1795187040",
     "counters_total": "counters:total",
     "counters_summed": "counters:summed",
@@ -52,6 +53,7 @@ BRACED = NAMES | {
     "breakdown_copy": f"portfolio_breakdown:{{{UUID}}}",
     "products_copy": "products:{all}",
     "gateway": "gateway:{api.coinbase.com}:market",
+    "hot": "gateway:{hot}",
     "lease": "stream:lease:{default}",
     "epoch": "stream:epoch:{default}",
 }
@@ -80,6 +82,7 @@ def names(keys: Keys) -> dict[str, str]:
         "candles_meta": keys.candles_meta(BTC),
         **{name: copy.key for name, copy in copies(keys).items()},
         "gateway": keys.gateway("api.coinbase.com", "market"),
+        "hot": keys.hot,
         "counters": keys.counters(60, 1795187040),
         "counters_total": keys.counters_total,
         "counters_summed": keys.counters_summed,
@@ -99,7 +102,7 @@ def names(keys: Keys) -> dict[str, str]:
 
 def test_every_name_is_tested_here() -> None:
     """A key added to `Keys` is added to this table."""
-    public = {name for name in vars(Keys) if not name.startswith("_")} - {"prefix", "cluster", "sums"}
+    public = {name for name in vars(Keys) if not name.startswith("_")} - {"prefix", "cluster", "sums", "parts_of"}
     assert public == NAMES.keys()
 
 
