@@ -17,10 +17,10 @@ run: setup       ## stream prices: live Coinbase, or the simulator where it cann
 	@$(BIN)/start-stream --exchange auto
 
 test: setup      ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 unit: setup      ## only the fast, pure tests
-	$(BIN)/python -m pytest tests/unit tests/property tests/test_architecture.py
+	$(BIN)/python -m pytest -n auto tests/unit tests/property tests/test_architecture.py
 
 check: setup     ## lint, format and types, changing nothing
 	$(BIN)/ruff check .

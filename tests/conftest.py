@@ -1,9 +1,17 @@
-"""What all tests share: how hard the property tests look."""
+"""What all tests share: how hard the property tests look, and what cases are called."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
+
+_LONGEST_ID = 40
 
 # Not derandomized: every run looks elsewhere, and the printed blob brings a failure back.
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=False, print_blob=True)
 settings.load_profile("ci")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name cases by number where the value is long: made anew in each process, a key would give each other names."""
+    return argname if isinstance(val, str) and len(val) > _LONGEST_ID else None

@@ -405,7 +405,9 @@ class Lanes:
         chosen: Callable[..., None] = of_case if "case" in body.__annotations__ else plain
         chosen.__name__, chosen.__doc__, chosen.__module__ = body.__name__, body.__doc__, body.__module__
         chosen.__qualname__ = body.__qualname__
-        return chosen
+        # Whoever runs tests in several processes must leave these to one: it starts them all.
+        grouped: Callable[..., None] = pytest.mark.xdist_group(type(self).__name__)(chosen)
+        return grouped
 
     def _outcome(self, request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> None:
         if not self._running:
