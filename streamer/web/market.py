@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from streamer.errors import ConfigError, StreamerError, UnknownProduct
-from streamer.model import Answers, Granularity, Priority, Reading, Tier
+from streamer.model import Answers, Granularity, Reading, Tier
 from streamer.reader import shown
-from streamer.reader.questions import LIMIT, TIMEOUT_S, How
+from streamer.reader.questions import LIMIT
+from streamer.reader.reader import AsyncReader
 from streamer.web import shapes
 from streamer.web.problems import documented, without_address
 from streamer.web.service import Service
+from streamer.web.wishes import DESCRIBED, how_of
 
 router = APIRouter(prefix="/api/v1/market", tags=["market"])
 
@@ -28,10 +30,7 @@ _OK: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "with its ti
 _OF_PRODUCT: Final = _OK | documented(404, 422, 503)
 _OF_ALL: Final = _OK | documented(422, 503)
 _PRIVATE: Final = _OK | documented(401, 422, 503)
-LONGEST_WAIT_S: Final = 30.0
 
-Age = Annotated[float | None, Query(ge=0, le=1e9, description="oldest acceptable age in seconds")]
-Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="seconds to wait for REST where it is needed")]
 ProductPath = Annotated[str, Path(json_schema_extra={"pattern": f"^{shapes.PRODUCT_ID}$"})]
 _LISTED: Final = f" *({shapes.PRODUCT_ID})? *"
 IDS: Final[dict[str, Any]] = {
@@ -39,45 +38,32 @@ IDS: Final[dict[str, Any]] = {
     "contains": {"type": "string", "pattern": f"(^|,) *{shapes.PRODUCT_ID}"},
 }
 """What a list of ids in a query may look like, for the document."""
-Urgency = Literal["TRADING", "BOT_EVALUATION", "MARKET_DATA", "BACKGROUND"]
 
 
-async def service_of(request: Request) -> Service:
-    """Return what the routes work with."""
+def reader_of(request: Request) -> AsyncReader:
+    """Return what market routes read with."""
     service: Service = request.app.state.service
-    return service
+    return service.reader
 
 
-async def how_of(
-    max_age_s: Age = None,
-    max_value_age_s: Age = None,
-    timeout_s: Wait = TIMEOUT_S,
-    priority: Urgency = "MARKET_DATA",
-) -> How:
-    """Return how an answer is wanted."""
-    return How(
-        max_age_s=max_age_s,
-        max_value_age_s=max_value_age_s,
-        timeout_s=timeout_s,
-        priority=Priority[priority],
-    )
-
-
-Given = Annotated[Service, Depends(service_of)]
-Wanted = Annotated[How, Depends(how_of)]
-
-
-@router.get("/ticker/{product_id}", response_model=shapes.Ticker, responses=_OF_PRODUCT, summary="Newest ticker")
-async def ticker(product_id: ProductPath, service: Given, how: Wanted) -> Response:
+@router.get(
+    "/ticker/{product_id}",
+    response_model=shapes.Ticker,
+    responses=_OF_PRODUCT,
+    summary="Newest ticker",
+    openapi_extra=DESCRIBED,
+)
+async def ticker(product_id: ProductPath, request: Request) -> Response:
     """Return the newest ticker of a product, from the best tier that has it."""
-    reading = await service.reader.ticker(product_id, **how)
+    reading = await reader_of(request).ticker(product_id, **how_of(request))
     return answer(shown.ticker_json(reading), reading)
 
 
-@router.get("/tickers", response_model=shapes.Tickers, responses=_OF_ALL, summary="Newest tickers")
+@router.get(
+    "/tickers", response_model=shapes.Tickers, responses=_OF_ALL, summary="Newest tickers", openapi_extra=DESCRIBED
+)
 async def tickers(
-    service: Given,
-    how: Wanted,
+    request: Request,
     product_ids: Annotated[
         list[str],
         Query(min_length=1, max_length=500, description="repeated, or with commas", json_schema_extra=IDS),
@@ -87,7 +73,7 @@ async def tickers(
     wanted = ids_of(product_ids)
     if not 1 <= len(wanted) <= 500:
         raise ConfigError("product_ids", f"{len(wanted)} ids", "expected 1 to 500 ids")
-    answers = await service.reader.tickers(wanted, **how)
+    answers = await reader_of(request).tickers(wanted, **how_of(request))
     body = {
         "tickers": {product_id: told(shown.ticker_json(reading)) for product_id, reading in answers.items()},
         "missing": missing_of(answers),
@@ -95,30 +81,39 @@ async def tickers(
     return answer(body, *answers.values())
 
 
-@router.get("/accounts", response_model=shapes.Accounts, responses=_PRIVATE, summary="All wallets")
-async def accounts(service: Given, how: Wanted) -> Response:
+@router.get(
+    "/accounts", response_model=shapes.Accounts, responses=_PRIVATE, summary="All wallets", openapi_extra=DESCRIBED
+)
+async def accounts(request: Request) -> Response:
     """Return all wallets of the key's portfolio. Needs the token where one is set."""
-    reading = await service.reader.accounts(**how)
+    reading = await reader_of(request).accounts(**how_of(request))
     return answer(shown.accounts_json(reading), reading)
 
 
-@router.get("/candles/{product_id}", response_model=shapes.Candles, responses=_OF_PRODUCT, summary="Newest candles")
+@router.get(
+    "/candles/{product_id}",
+    response_model=shapes.Candles,
+    responses=_OF_PRODUCT,
+    summary="Newest candles",
+    openapi_extra=DESCRIBED,
+)
 async def candles(
     product_id: ProductPath,
-    service: Given,
-    how: Wanted,
+    request: Request,
     granularity: Granularity = Granularity.FIVE_MINUTE,
     limit: Annotated[int, Query(ge=1, le=350)] = LIMIT,
 ) -> Response:
     """Return the newest candles of a product, oldest first; the last may still be open."""
-    reading = await service.reader.candles(product_id, granularity, limit, **how)
+    reading = await reader_of(request).candles(product_id, granularity, limit, **how_of(request))
     return answer(shown.candles_json(reading), reading)
 
 
-@router.get("/products", response_model=shapes.Products, responses=_OF_ALL, summary="All products")
-async def products(service: Given, how: Wanted) -> Response:
+@router.get(
+    "/products", response_model=shapes.Products, responses=_OF_ALL, summary="All products", openapi_extra=DESCRIBED
+)
+async def products(request: Request) -> Response:
     """Return the rules of every product of the exchange."""
-    reading = await service.reader.products(**how)
+    reading = await reader_of(request).products(**how_of(request))
     return answer(shown.products_json(reading), reading)
 
 

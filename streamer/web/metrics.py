@@ -34,9 +34,8 @@ from streamer.gateway.report import snapshot_json
 from streamer.health.look import look
 from streamer.health.metrics import Facts, families
 from streamer.store.counters import Counters
-from streamer.web.market import service_of
 from streamer.web.problems import documented
-from streamer.web.service import Service
+from streamer.web.service import Service, service_of
 
 router = APIRouter(tags=["system"])
 

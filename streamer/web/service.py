@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from streamer.errors import StoreUnavailable
 from streamer.reader.reader import AsyncReader
 from streamer.settings import Settings
@@ -35,3 +37,9 @@ class Service:
         await self.reader.close()
         with suppress(StoreUnavailable):
             await self.store.close()
+
+
+async def service_of(request: Request) -> Service:
+    """Return what the routes work with: a dependency."""
+    service: Service = request.app.state.service
+    return service

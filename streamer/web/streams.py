@@ -14,9 +14,8 @@ from streamer.gateway.names import nearest_of
 from streamer.health.look import look
 from streamer.model import ProductId, parse_product_id
 from streamer.web import shapes
-from streamer.web.market import service_of
 from streamer.web.problems import documented, either_503, of_error
-from streamer.web.service import Service
+from streamer.web.service import Service, service_of
 
 router = APIRouter(prefix="/api/v1/ws", tags=["stream"])
 

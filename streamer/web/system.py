@@ -14,9 +14,8 @@ from streamer.gateway.report import call_report
 from streamer.health.look import look
 from streamer.store.journal import Journal, Trouble
 from streamer.web import shapes
-from streamer.web.market import service_of
 from streamer.web.problems import documented, either_503, without_address
-from streamer.web.service import Service
+from streamer.web.service import Service, service_of
 from streamer.web.streams import status_of
 
 router = APIRouter(tags=["system"])
