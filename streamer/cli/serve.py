@@ -15,7 +15,7 @@ from streamer.settings import Settings
 from streamer.web.address import bound, check_access, url_of
 from streamer.web.serve import serve
 
-_GIVES_WAY = 5
+_GIVES_WAY = 10
 """How much nicer the API of a stream is than the stream: prices come before pages."""
 
 

@@ -250,8 +250,11 @@ class Backstage:
             raise
 
     def soon(self, work: Coroutine[Any, Any, object]) -> None:
-        """Have a coroutine run in the background; what goes wrong in it is its own affair."""
-        asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Have a coroutine run in the background, unless this was closed; what goes wrong in it is its affair."""
+        try:
+            asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
 
     def fetch(self, step: Fetch) -> Any:
         """Ask REST."""
