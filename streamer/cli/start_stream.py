@@ -182,13 +182,14 @@ async def _stream(
         admission = admission_of(market.settings, gate_store)
         there = upstream(market.settings, market.source, MarkingGate(CallGate(admission)))
         standing = Standing(admission, Counters(store, Keys(market.settings.key_prefix)))
+        refreshers: list[Refresher] = []
         supervisor = Supervisor(
             market.settings,
             store,
             there,
             products=products,
             defaults=config.products,
-            gateway=lambda: standing.facts,
+            gateway=lambda: _rest_facts(standing, refreshers),
         )
         if there.warning:
             log.warning("key.open", note=there.warning)
@@ -200,8 +201,8 @@ async def _stream(
         systemd = Systemd()
         try:
             keeper = Keeper(store, supervisor.keys, lambda: supervisor.lease.was_ours)
-            refresher = _refresher(there, admission, gate_store, market.settings, supervisor)
-            chores = [standing.keep(), keeper.keep(), systemd.keep(supervisor), *(one.keep() for one in refresher)]
+            refreshers += _refresher(there, admission, gate_store, market.settings, supervisor)
+            chores = [standing.keep(), keeper.keep(), systemd.keep(supervisor), *(r.keep() for r in refreshers)]
             if api is not None:
                 chores.append(_serve(redis.url, market.settings, api, stop))
             await _until_stopped(supervisor, Progress(supervisor, redis.shown, market.name), chores, redis, stop)
@@ -216,6 +217,13 @@ async def _stream(
                 await store.close()
         log.info("stream.stopped", writes=supervisor.sink.writes)
     return 0
+
+
+def _rest_facts(standing: Standing, refreshers: Sequence[Refresher]) -> dict[str, Any] | None:
+    """Return how REST stands, with what is renewed ahead of time."""
+    if standing.facts is None:
+        return None
+    return standing.facts | {"refresh": refreshers[0].facts if refreshers else None}
 
 
 def _refresher(

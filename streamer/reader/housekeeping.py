@@ -19,6 +19,7 @@ from streamer.settings import Settings
 from streamer.store.connect import Store
 from streamer.store.copies import StoredCopy
 from streamer.store.counters import Counters, Tally
+from streamer.store.hot import HotSet
 from streamer.store.keys import HIT, MISS, Keys
 from streamer.store.wanted import WantedSet
 
@@ -57,7 +58,7 @@ class Housekeeping:
             WantedSet(store, keys),
         )
         self._settings, self._plans, self._statistics = settings, plans, statistics
-        self._store, self._copies = store, CopyStore(store)
+        self._store, self._copies, self._hot = store, CopyStore(store), HotSet(store, keys)
         self._kept_at: dict[str, float] = {}
         self._read: set[ProductId] = set()
         self._missing: set[ProductId] = set()
@@ -102,6 +103,7 @@ class Housekeeping:
         self.due_at = now + EVERY_S
         try:
             await self._flush()
+            await self._note_copies(now)
             await self._keep_extended(now)
             if self._settings.demand and (now >= self._reads_at or self._plans.missing):
                 self._reads_at = now + _READS_EVERY_S
@@ -116,6 +118,14 @@ class Housekeeping:
         await self._reads.tell(reads)
         if (statistics := self._statistics()) is not None:
             await self._calls.tell(call_counts(statistics))
+
+    async def _note_copies(self, now: float) -> None:
+        """Say which copies are read, so that they are renewed before they expire."""
+        copied, idle_s = self._plans.copied, {}
+        while copied:  # one by one: other threads go on reading
+            key, read_at = copied.popitem()
+            idle_s[key] = now - read_at
+        await self._hot.note(idle_s)
 
     async def _keep_extended(self, now: float) -> None:
         """Keep candles that the stream has continued, in place of the copy it continued: so that never ends."""

@@ -63,6 +63,7 @@ class Plans:
         extended: Candles that the stream continued from a copy, and when they were asked for, by the copy's key:
             worth keeping in its place.
         served: Readings served, by kind and tier; what could not be served counts as tier "none".
+        copied: Keys of the copies that were read since somebody last looked, and when (monotonic).
         parser: Reads hashes, and counts those that are damaged.
     """
 
@@ -70,7 +71,7 @@ class Plans:
         self._keys, self.stale_after_s = keys, stale_after_s
         self.requests = Requests(keys)
         self._tiers = Tiers(keys)
-        self.parser, self.served = self._tiers.parser, self._tiers.served
+        self.parser, self.served, self.copied = self._tiers.parser, self._tiers.served, self._tiers.copied
         self.told: Counter[str] = Counter()
         self.read: set[ProductId] = set()
         self.missing: set[ProductId] = set()

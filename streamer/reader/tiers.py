@@ -64,6 +64,7 @@ class Tiers:
 
     Attributes:
         served: Readings served, by kind and tier; what could not be served counts as tier "none".
+        copied: Keys of the copies that were read since somebody last looked, and when (monotonic).
         parser: Reads hashes, and counts those that are damaged.
     """
 
@@ -71,6 +72,7 @@ class Tiers:
         self._keys = keys
         self.parser = Parser()
         self.served: Counter[tuple[str, str]] = Counter()
+        self.copied: dict[str, float] = {}
         self._understood_before: dict[str, tuple[Any, StoredCopy, Any]] = {}
 
     def one(self, item: Item[T], ask: Ask) -> Plan[Reading[T]]:
@@ -107,13 +109,16 @@ class Tiers:
                 else:
                     missing[item.key] = unavailable = Unavailable(item.what, item.said)
                     unavailable.__cause__ = item.outage  # an outage is no miss: who asks can tell
-        self._count(items, answers)
+        self._count(items, answers, ask)
         return answers, missing
 
-    def _count(self, items: Sequence[Item[T]], answers: Mapping[Any, Reading[T]]) -> None:
+    def _count(self, items: Sequence[Item[T]], answers: Mapping[Any, Reading[T]], ask: Ask) -> None:
         for item in items:
             served = answers.get(item.key)
             self.served[item.request.kind, "none" if served is None else served.tier.value] += 1
+            is_copied = served is not None and served.tier is not Tier.REALTIME and ask.demand
+            if is_copied and (len(self.copied) < _MOST_COPIES or item.request.copy.key in self.copied):
+                self.copied[item.request.copy.key] = ask.since
 
     def look_for_copies(self, items: Sequence[Item[T]], ask: Ask) -> Plan[None]:
         """Find what the stream has left and what is kept of REST's answers."""
