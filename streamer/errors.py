@@ -10,7 +10,7 @@ StreamerError
 │   ├── ConnectRefused     the exchange answered and said no
 │   └── MalformedFrame     a frame that is not what the protocol allows
 ├── RestError              a REST call brought no usable answer
-│   ├── CallNotMade        it was not sent: CircuitOpen, or QueueTimeout
+│   ├── CallNotMade        it was not sent: CircuitOpen, QueueTimeout, or `compat.NotSent`
 │   ├── RestUnavailable    no answer, or one of the 5xx kind or without sense
 │   └── RestRefused        4xx: RestUnauthorized, RestRateLimited, or another
 └── StoreError             between us and Redis
@@ -21,10 +21,22 @@ StreamerError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class StreamerError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose. Can be pickled, as results of tasks are."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revived, (type(self), self.args, vars(self))
+
+
+def _revived(kind: type[StreamerError], args: tuple[object, ...], facts: dict[str, Any]) -> StreamerError:
+    """Return an error as it was: its message is put together when it is made, and would be once more."""
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(facts)
+    return error
 
 
 class ConfigError(StreamerError, ValueError):

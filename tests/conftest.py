@@ -13,5 +13,5 @@ settings.load_profile("ci")
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
-    """Name cases by number where the value is long: made anew in each process, a key would give each other names."""
+    """Number cases with long values: a key that each process makes anew would give them other names in each."""
     return argname if isinstance(val, str) and len(val) > _LONGEST_ID else None

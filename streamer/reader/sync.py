@@ -206,21 +206,22 @@ class Reader:
 
 
 class Backstage:
-    """The event loop of a synchronous reader, in a thread of its own.
-
-    Attributes:
-        store: Redis, for work on this loop.
-    """
+    """The event loop of a synchronous reader, in a thread of its own."""
 
     def __init__(self, url: str, keys: Keys, settings: Settings, plans: Plans) -> None:
         self._pid, self._is_closing = os.getpid(), False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="streamer-reader", daemon=True)
         self._thread.start()
-        self.store = Store(url, max_connections=_MOST_CONNECTIONS)
-        self._caller = Caller(self.store, keys, settings)
-        self._house = Housekeeping(self.store, keys, settings, plans, self._caller.statistics)
-        self.watcher = Watcher(self.store, keys, plans, self._house)
+        self._store = Store(url, max_connections=_MOST_CONNECTIONS)
+        self._caller = Caller(self._store, keys, settings)
+        self._house = Housekeeping(self._store, keys, settings, plans, self._caller.statistics)
+        self.watcher = Watcher(self._store, keys, plans, self._house)
+
+    @property
+    def store(self) -> Store:
+        """Redis, for work on this loop."""
+        return self._store
 
     @property
     def is_ours(self) -> bool:
@@ -283,7 +284,7 @@ class Backstage:
         await self._house.close()
         await self._caller.close()
         with suppress(StoreUnavailable):
-            await self.store.close()
+            await self._store.close()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:  # watches that go on in other threads: they would wait for ever
             task.cancel()

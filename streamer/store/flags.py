@@ -72,8 +72,8 @@ def parse_flags(texts: Mapping[str, str], fallback: Flags | None = None) -> Flag
         for text in filter(None, (part.strip() for part in texts[BOTS].split(","))):
             if text.endswith("%"):
                 parts.append(_part(text))
-            elif len(text) > _LONGEST_NAME:
-                raise ConfigError(BOTS, text, f"expected names of at most {_LONGEST_NAME} characters")
+            elif len(text) > _LONGEST_NAME or "%" in text:
+                raise ConfigError(BOTS, text, f"expected names of at most {_LONGEST_NAME} characters, without %")
             else:
                 names.add(text)
         bots, share = frozenset(names), max(parts)

@@ -20,6 +20,8 @@ STALE_TTL_S = 24 * 3600
 """Life of a stale shadow of a realtime hash."""
 STATUS_TTL_S = 15
 """Life of `stream:status`; its absence means that no ingester reports."""
+WAY = "way"
+"""Likewise, of requests of the compatible client: which way they went, and what was asked for."""
 HIT, MISS, CALL, LIMITED, WAIT, WAITED_MS = "hit", "miss", "call", "429", "wait", "waited_ms"
 REFRESH = "refresh"
 """The first word of the name of a counter of all processes; further words, after colons, say what of."""

@@ -19,6 +19,8 @@ KEY_VARIABLES = {
     "api_key": "COINBASE_API_KEY",
     "api_secret": "COINBASE_API_SECRET",
     "key_file": "COINBASE_KEY_FILE",
+    "use_coordinated_api_calls": "USE_COORDINATED_API_CALLS",
+    "coordinated_bot_ids": "COORDINATED_BOT_IDS",
 }
 
 

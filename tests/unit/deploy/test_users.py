@@ -10,7 +10,7 @@ import pytest
 from tests.unit.deploy.rig import DEPLOY, ROOT
 
 LUA = ROOT / "streamer" / "store" / "lua"
-BOTS = ("flight_*", "gateway_*", "store_copy", "wanted_note")
+BOTS = ("flight_*", "gateway_*", "store_copy", "wanted_note", "note_callers", "add_up")
 """Scripts that a process with a reader runs."""
 
 

@@ -43,6 +43,7 @@ def test_who_is_covered(texts: dict[str, str], caller: str, is_covered: bool) ->
         ({BOTS: "120%"}, "120%"),
         ({BOTS: "x%"}, "x%"),
         ({BOTS: "-1%"}, "-1%"),
+        ({BOTS: "a%b"}, "a%b"),
         ({BOTS: "x" * 65}, "64"),
     ],
 )
