@@ -16,6 +16,7 @@ _COMMANDS = {
     "explain": "print what each tier has of a price, and why it is or is not served",
     "serve": "serve the HTTP API by itself",
     "calls": "show the REST budget, who spent it, and what the cache saved",
+    "migrate": "move callers over to coordinated calls, see that it works, roll it back",
     "wanted": "list, add or remove the products to stream",
     "record": "record the exchange's frames into a file",
     "replay": "serve a recording as an exchange on a local port",

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from streamer.settings import Settings
-from streamer.web import document, live, market, metrics, pages, streams, system
+from streamer.web import document, live, market, metrics, migration, pages, streams, system
 from streamer.web.access import HEADERS, Access, Rules
 from streamer.web.address import is_loopback, loopback_names
 from streamer.web.problems import add_problem_handlers, problem
@@ -35,7 +35,7 @@ def create_app(service: Service) -> FastAPI:
     document.describe(app)
     app.state.service, app.state.hub = service, live.Hub(service)
     app.state.traffic = metrics.Traffic(lambda: app.state.hub.listeners)
-    for module in (market, streams, system, metrics, live, pages, document):
+    for module in (market, streams, system, migration, metrics, live, pages, document):
         app.include_router(module.router)
     add_problem_handlers(app)
     app.add_exception_handler(RequestValidationError, _invalid)

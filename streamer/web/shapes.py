@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 Number = Annotated[str, Field(pattern=r"^-?\d*\.?\d*$", examples=["84172.39"])]
 
 PRODUCT_ID: Final = "[A-Z0-9][A-Z0-9.-]{0,31}"
 """The rule of `parse_product_id`, for the document; it is that function that holds everybody to it."""
+
+_BOT: Final = r" *([^,%]{0,64}|([1-9]?[0-9](\.[0-9]{1,9})?|100)%) *"
 
 
 class Provenance(BaseModel):
@@ -264,3 +266,87 @@ class Errors(Shape):
 
     errors: list[Error]
     unresolved: int = Field(description="how many of all are not over")
+
+
+class Flags(Shape):
+    """Who goes through the coordinated calls."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    use_coordinated_api_calls: bool = Field(alias="USE_COORDINATED_API_CALLS")
+    coordinated_bot_ids: str = Field(
+        alias="COORDINATED_BOT_IDS", description="callers and a percentage; empty for all", examples=["bot-1,25%"]
+    )
+
+
+class FlagChange(Shape):
+    """Flags to set; what is left out stays."""
+
+    use_coordinated_api_calls: StrictBool | None = Field(None, alias="USE_COORDINATED_API_CALLS")
+    coordinated_bot_ids: str | None = Field(
+        None,
+        alias="COORDINATED_BOT_IDS",
+        max_length=10_000,
+        pattern=f"^{_BOT}(,{_BOT})*$",
+        examples=["bot-1,bot-7,25%"],
+    )
+
+
+class Progress(Shape):
+    """How many of the callers of the last hour are coordinated."""
+
+    migrated: int
+    total: int
+    percentage: float | None
+
+
+class MigrationCaller(Shape):
+    """A caller, and the way it goes."""
+
+    caller: str
+    is_coordinated: bool = Field(description="by the flags as they are now")
+    last_way: str = Field(description="coordinated or direct: how it was last seen to go")
+    last_seen_s: float
+    requests: int
+
+
+class Apart(Shape):
+    """How far apart prices were."""
+
+    compared: int
+    mean_difference_bp: float | None
+    max_difference_bp: float | None
+
+
+class Unequal(Shape):
+    """How many balances were not equal."""
+
+    compared: int
+    different: int
+
+
+class ComparedAge(Shape):
+    """How old what was served was."""
+
+    mean_ms: float | None
+    max_ms: float | None
+
+
+class Comparison(Shape):
+    """What was served against what REST said at the time."""
+
+    price: Apart
+    bid_ask: Apart
+    balance: Unequal
+    age: ComparedAge
+
+
+class Migration(Shape):
+    """How far callers have moved over, and what has come of it."""
+
+    flags: Flags
+    progress: Progress
+    callers: list[MigrationCaller]
+    requests_last_hour: dict[str, dict[str, int]] = Field(description="by way (served, passed, direct) and kind")
+    comparison: Comparison
+    coordinator: Calls | None

@@ -24,6 +24,10 @@ ROUTES: dict[str, dict[str, set[str]]] = {
     "/livez": {"get": set()},
     "/readyz": {"get": {"503"}},
     "/api/v1/system/calls": {"get": {"503"}},
+    "/api/v1/system/errors": {"get": {"422", "503"}},
+    "/api/v1/migration/stats": {"get": {"503"}},
+    "/api/v1/migration/flags": {"post": {"401", "408", "413", "422", "503"}},
+    "/metrics": {"get": set()},
     "/api/v1/system/health": {"get": {"503"}},
     "/api/v1/stream": {"get": {"422", "503"}},
 }
@@ -77,7 +81,8 @@ async def test_problems_have_one_shape_with_examples(document: dict[str, Any]) -
 async def test_what_takes_the_token_says_so(document: dict[str, Any]) -> None:
     """Changes and balances, and nothing else."""
     secured = {path for path, _, one in operations(document) if "security" in one}
-    assert secured == {"/api/v1/market/accounts", "/api/v1/ws/start-stream", "/api/v1/ws/stop-stream"}
+    changes = {"/api/v1/ws/start-stream", "/api/v1/ws/stop-stream", "/api/v1/migration/flags"}
+    assert secured == {"/api/v1/market/accounts", *changes}
 
 
 async def test_real_answers_are_what_is_documented(guarded: Api) -> None:
@@ -92,7 +97,7 @@ async def test_real_answers_are_what_is_documented(guarded: Api) -> None:
             method,
             path.replace("{product_id}", "BTC-USD"),
             params=PARAMETERS.get(path.rpartition("market")[2], {}),
-            json={"product_ids": ["ETH-USD"]} if method == "post" else None,
+            json=_body(path) if method == "post" else None,
             headers={"Authorization": f"Bearer {TOKEN}"},
         )
         assert answer.status_code == 200, (path, answer.text)
@@ -104,6 +109,10 @@ async def test_real_answers_are_what_is_documented(guarded: Api) -> None:
         shape.model_validate_json(answer.content, strict=True)
         asked += 1
     assert asked >= 12
+
+
+def _body(path: str) -> dict[str, Any]:
+    return {"COORDINATED_BOT_IDS": "bot-1"} if path.endswith("/flags") else {"product_ids": ["ETH-USD"]}
 
 
 async def test_the_page_of_the_document_stands_alone(api: Api) -> None:
