@@ -21,7 +21,10 @@ StreamerError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # typing's own constant costs its import; type checkers know the name
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class StreamerError(Exception):

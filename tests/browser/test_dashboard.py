@@ -213,6 +213,31 @@ def test_errors_are_told_the_open_ones_first(served: Dashboard, page: Page) -> N
     expect(page.locator("#figure-errors")).to_have_text("1")
 
 
+def test_who_has_moved_over_is_told_where_somebody_has(served: Dashboard, page: Page) -> None:
+    """Nothing is said of it where nobody uses the compatible client."""
+    opened(page, served)
+    card = page.locator("#migration")
+    expect(card).to_be_hidden()
+    apart = {"compared": 41, "mean_difference_bp": 0.3, "max_difference_bp": 2.1}
+    caller = {"last_way": "direct", "last_seen_s": 1.0, "requests": 1234}
+    stats = {
+        "flags": {"USE_COORDINATED_API_CALLS": True, "COORDINATED_BOT_IDS": "bot-1"},
+        "progress": {"migrated": 1, "total": 2, "percentage": 50.0},
+        "callers": [caller | {"caller": f"bot-{n}", "is_coordinated": n == 1} for n in (1, 2)],
+        "requests_last_hour": {"served": {"product": 990, "accounts": 10}, "direct": {"product": 7}},
+        "comparison": {"price": apart, "bid_ask": apart, "balance": {"compared": 0, "different": 0}},
+    }
+    page.route("**/migration/stats", lambda route: route.fulfill(json=stats))
+    expect(card).to_be_visible(timeout=15_000 * PATIENCE)
+    expect(page.locator("#migration-badge")).to_contain_text("50 % moved")
+    expect(page.locator("#migration-summary")).to_contain_text("1 of 2 callers coordinated.")
+    expect(page.locator("#migration-summary")).to_contain_text("1,000 answered without REST, 7 sent straight")
+    expect(page.locator("#migration-compared")).to_have_text(
+        "Compared with REST: 41 prices, 0.3 bp apart, at most 2.1."
+    )
+    expect(page.locator("#migration-rows tr")).to_have_count(2)
+
+
 @worlds.test
 def test_a_status_that_no_longer_comes_is_not_believed(folder: Path) -> None:
     """When prices come but the status does not, the page stops saying that all is well."""
