@@ -388,7 +388,7 @@ class Lanes:
     in order; each reports its own. Made for tests that bring their own processes and share nothing.
     """
 
-    _AT_ONCE: ClassVar = 7
+    _AT_ONCE: ClassVar = 6
     _bodies: ClassVar[dict[tuple[str, str], Callable[..., None]]] = {}
     _running: ClassVar[dict[str, Future[None]]] = {}
 
@@ -405,8 +405,9 @@ class Lanes:
         chosen: Callable[..., None] = of_case if "case" in body.__annotations__ else plain
         chosen.__name__, chosen.__doc__, chosen.__module__ = body.__name__, body.__doc__, body.__module__
         chosen.__qualname__ = body.__qualname__
-        # Whoever runs tests in several processes must leave these to one: it starts them all.
-        grouped: Callable[..., None] = pytest.mark.xdist_group(type(self).__name__)(chosen)
+        # Whoever runs tests in several processes must leave these to one: it starts them all, and at no time more
+        # than it has lanes.
+        grouped: Callable[..., None] = pytest.mark.xdist_group("lanes")(chosen)
         return grouped
 
     def _outcome(self, request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> None:
