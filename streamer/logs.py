@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from contextlib import suppress
@@ -56,4 +57,8 @@ def configure(level: str = "info") -> None:
 def _as_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
     """Render a line, with what every line has in front."""
     first: dict[str, Any] = {name: event.pop(name) for name in _FIRST if name in event}
-    return orjson.dumps(first | dict(event), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    told = first | dict(event)
+    try:
+        return orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a number beyond 64 bits, or what is no text; json takes it
+        return json.dumps(told, default=str, skipkeys=True)

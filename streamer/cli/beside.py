@@ -18,7 +18,6 @@ from typing import Final
 import structlog
 
 from streamer.settings import Settings, as_environment
-from streamer.web.address import BACKLOG
 
 log = structlog.get_logger("streamer")
 
@@ -32,11 +31,13 @@ async def serve_beside(redis_url: str, settings: Settings, sock: socket.socket, 
 
     Whoever connects meanwhile is kept waiting, not refused: the socket stays open.
     """
-    sock.listen(BACKLOG)
     loop, pause_s = asyncio.get_running_loop(), _FIRST_PAUSE_S
     while not stop.is_set():
         began = loop.time()
-        code = await _one_child(redis_url, settings, sock, stop)
+        try:
+            code: int | str = await _one_child(redis_url, settings, sock, stop)
+        except OSError as exc:  # no memory, no process: that passes
+            code = exc.strerror or type(exc).__name__
         if stop.is_set():
             return
         if loop.time() - began > _LONGEST_PAUSE_S:

@@ -56,7 +56,7 @@ async def _run(arguments: argparse.Namespace) -> int:
             case "on" | "off":
                 await flags.change(**{USE: "true" if arguments.action == "on" else "false"})
             case "bots":
-                await flags.change(**{BOTS: "" if arguments.bots.strip().lower() == "all" else arguments.bots})
+                await flags.change(**{BOTS: arguments.bots})
             case "reset":
                 await flags.reset()
         if arguments.action == "show":

@@ -10,7 +10,7 @@ import sys
 from streamer.cli.plain import plain
 from streamer.errors import StreamerError
 from streamer.health.probe import ProbeFailed, probe
-from streamer.health.verdict import Verdict, feed_alive, judge, summary
+from streamer.health.verdict import STALE_AFTER_MS, Verdict, feed_alive, judge, summary
 from streamer.store.address import find_redis_url, key_prefix, process_alive, read_state, state_dir
 
 TYPE_CHECKING = False  # typing's own constant costs its import; type checkers know the name
@@ -112,7 +112,7 @@ def _as_text(verdict: Verdict, status: Mapping[str, Any] | None, now_ms: int) ->
     lines = [_painted(verdict.level, verdict.level) + line[len(verdict.level) :]]
     lines += [f"  - {plain(reason)}" for reason in verdict.reasons]
     if status is not None and status["feeds"]:
-        lines += ["", *_feed_table(status["feeds"], now_ms)]
+        lines += ["", *_feed_table(status["feeds"], now_ms, status.get("stale_after_ms", STALE_AFTER_MS))]
     if status is not None:
         lines += _account_lines(status)
     return "\n".join(lines)
@@ -133,12 +133,12 @@ def _account_lines(status: Mapping[str, Any]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _feed_table(feeds: Sequence[Mapping[str, Any]], now_ms: int) -> list[str]:
+def _feed_table(feeds: Sequence[Mapping[str, Any]], now_ms: int, stale_after_ms: int) -> list[str]:
     rows = [["feed", "state", "heard", "products", "gaps", "reconnects"]]
     for feed in feeds:
         alive_ms = feed["alive_ms"]
         heard = "never" if alive_ms is None else f"{max(0, now_ms - alive_ms) / 1000:.1f} s ago"
-        state = feed["state"] if feed["state"] != "live" or feed_alive(feed, now_ms) else "silent"
+        state = feed["state"] if feed["state"] != "live" or feed_alive(feed, now_ms, stale_after_ms) else "silent"
         cells = (feed["id"], state, heard, feed["products"], feed["gaps"], feed["reconnects"])
         rows.append([plain(str(cell)) for cell in cells])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -121,7 +121,9 @@ class RESTClient(SdkClient):  # type: ignore[misc]
         # Not the SDK's `timeout`, which is for each step of one request and says nothing of its turn.
         deadline = time.monotonic() + LONGEST_WAIT_S
         call = Call(priority_of(method, path, asker.priority), deadline, asker.name)
-        return desk.passage.send(self._rest_url, budget_of(path), call, route_of(method, path), send)
+        is_change = method != "GET"
+        route = route_of(method, path)
+        return desk.passage.send(self._rest_url, budget_of(path), call, route, send, is_change=is_change)
 
     def _handed_out(self, desk: Desk, kind: str, found: Served) -> Json:
         """Return an answer of ours; as where the exchange sends none of the headers that were asked for."""

@@ -55,7 +55,10 @@ class Comparison:
         """
         if self._busy.acquire(blocking=False):
             args = (kind, rest_url, budget, ask, serve)
-            threading.Thread(target=self._compare, args=args, name="streamer-comparison", daemon=True).start()
+            try:
+                threading.Thread(target=self._compare, args=args, name="streamer-comparison", daemon=True).start()
+            except RuntimeError:  # no thread to be had: another time
+                self._busy.release()
 
     def _compare(
         self,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import structlog
 
 from streamer.compat import answers
 from streamer.compat.answers import Json, Served
@@ -40,6 +41,8 @@ from streamer.reader.questions import How, Questions
 from streamer.reader.sync import Reader
 from streamer.settings import REST_URL, Settings, load
 from streamer.store.keys import Keys
+
+log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 2.0
 """For so long a read waits for what REST brings to all; after that it goes to the exchange by itself."""
@@ -100,6 +103,9 @@ class Desk:
             return self._serve(question, asker)
         except StreamerError:
             return None
+        except Exception:  # whatever is wrong here, or with what somebody wrote into Redis: the exchange knows
+            log.exception("compat.bug", question=type(question).__name__)
+            return None
 
     def keep(self, question: Question, asker: Asker, body: Json) -> None:
         """Keep what the exchange has said, where that helps to answer the same question."""
@@ -113,6 +119,9 @@ class Desk:
             elif not isinstance(question, BreakdownQuestion):
                 return
         except StreamerError:
+            return
+        except Exception:  # the answer is there: what is wrong with keeping it must not cost it
+            log.exception("compat.bug", question=type(question).__name__)
             return
         self._shelf.keep(asker.scope, asker.key, question, kept)
 

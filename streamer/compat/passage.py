@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import requests
 
-from streamer.errors import CallNotMade
+from streamer.errors import CallNotMade, CircuitOpen
 from streamer.gateway.admission import Admission
 from streamer.gateway.caller import admission_of
 from streamer.gateway.decision import Grant
@@ -50,7 +50,9 @@ def outcome_of(failure: BaseException) -> tuple[Outcome, float | None]:
         assert failure.response is not None
         text = failure.response.headers.get("retry-after", "")
         return Outcome.LIMITED, float(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
-    return (Outcome.REFUSED if 400 <= status < 500 else Outcome.FAILED), None
+    if status >= 500 or isinstance(failure, requests.ConnectionError | requests.Timeout):
+        return Outcome.FAILED, None
+    return Outcome.REFUSED, None  # it answers; or the request was none, as with a bad URL, which is no fault of its
 
 
 class Passage:
@@ -60,8 +62,21 @@ class Passage:
         self._reader, self._settings = reader, settings
         self._admissions: dict[str, Admission] = {}
 
-    def send(self, rest_url: str, budget: Budget, call: Call, route: str, send: Callable[[], T]) -> T:
+    def send(
+        self,
+        rest_url: str,
+        budget: Budget,
+        call: Call,
+        route: str,
+        send: Callable[[], T],
+        *,
+        is_change: bool = False,
+    ) -> T:
         """Return what `send` returns, or raise what it raises; it is called once, or not at all.
+
+        Args:
+            is_change: It is an order, a cancellation or the like. Others having failed does not hold it up: to try
+                and to fail is what its sender expects, and a position that cannot be closed is worse.
 
         Raises:
             NotSent: It was not called.
@@ -69,6 +84,10 @@ class Passage:
         behind = self._reader.behind()
         try:
             grant = behind.run(self._admit(rest_url, budget, call, route))
+        except CircuitOpen as exc:
+            if is_change:
+                return send()
+            raise NotSent(exc.route, exc.why, exc.retry_after_s) from exc
         except CallNotMade as exc:
             raise NotSent(exc.route, exc.why, exc.retry_after_s) from exc
         try:

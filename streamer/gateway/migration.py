@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -41,7 +41,7 @@ async def migration_report(caller: Caller, store: Store, keys: Keys, fallback: F
     (seconds, _), flags_raw, callers_raw, comparison_raw = await store.answer(pipeline.execute())
     flags = flags_of(flags_raw, fallback)
     callers = _callers(callers_raw, flags, seconds * 1000)
-    ways = _ways(await Counters(store, keys).totals(_HOUR_S, int(time.time())))
+    ways = _ways(await Counters(store, keys).totals(_HOUR_S, seconds))
     try:
         coordinator: dict[str, Any] | None = await call_report(caller, store, keys)
     except CallNotMade:  # there is no REST to call
@@ -100,9 +100,11 @@ def comparison_json(raw: Mapping[bytes, bytes]) -> dict[str, Any]:
     figures: dict[str, float] = {}
     for name, value in raw.items():
         try:
-            figures[name.decode()] = float(value)
-        except (ValueError, UnicodeDecodeError):
+            number = float(value)
+        except ValueError:
             continue
+        if isfinite(number):
+            figures[name.decode(errors="replace")] = number
 
     def mean(total: str, count: str) -> float | None:
         return round(figures[total] / figures[count], 4) if figures.get(count) and total in figures else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,9 +23,9 @@ async def call_report(caller: Caller, store: Store, keys: Keys) -> dict[str, Any
         StreamerError: Redis does not answer, or there is no REST to call.
     """
     snapshot = await caller.snapshot()
-    counters, now_s = Counters(store, keys), int(time.time())
-    fine = await counters.totals(_FIVE_MINUTES_S, now_s)
-    hour = await counters.totals(_HOUR_S, now_s)
+    counters = Counters(store, keys)
+    fine = await counters.totals(_FIVE_MINUTES_S)
+    hour = await counters.totals(_HOUR_S)
     return _report(snapshot, caller.budgets, fine, hour)
 
 

@@ -53,7 +53,7 @@ class Standing:
 
     async def _count(self) -> None:
         await self._tally.tell(call_counts(self._admission.statistics))
-        self._refused = sum_of(await self._counters.totals(_FIVE_MINUTES_S, int(time.time())), LIMITED)
+        self._refused = sum_of(await self._counters.totals(_FIVE_MINUTES_S), LIMITED)
 
     def _told(self, snapshot: Snapshot, now: float) -> dict[str, Any]:
         return {

@@ -199,10 +199,13 @@ def _flushes(kinds: Mapping[str, Any]) -> Iterator[Metric]:
         family = HistogramMetricFamily(name, about, labels=("kind",))
         for kind in sorted(kinds):
             told = _part(_part(kinds, kind), key)
-            counts = told.get("counts") or ()
-            if any(counts):  # a histogram of nothing says nothing
-                names = [*(_bound(bound) for bound in told["le"]), "+Inf"]
-                family.add_metric((kind,), _cumulative(names, counts), told["sum"])
+            bounds, counts, total = told.get("le"), told.get("counts"), told.get("sum")
+            if not isinstance(bounds, list) or not isinstance(counts, list) or not isinstance(total, int | float):
+                continue
+            # A histogram of nothing says nothing; one of another shape is another version's.
+            if len(counts) == len(bounds) + 1 and any(counts):
+                names = [*(_bound(bound) for bound in bounds), "+Inf"]
+                family.add_metric((kind,), _cumulative(names, counts), total)
         yield family
 
 

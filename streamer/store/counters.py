@@ -60,8 +60,15 @@ class Counters:
             pipeline.set(key, sum_of(totals[window_s], kind), ex=SUMS_TTL_S)
         await self._store.answer(pipeline.execute(raise_on_error=False))
 
-    async def totals(self, window_s: int, now_s: int) -> dict[str, int]:
-        """Return what all processes have counted in the last `window_s` seconds (300 or 3600), by name."""
+    async def totals(self, window_s: int, now_s: int | None = None) -> dict[str, int]:
+        """Return what all processes have counted in the last `window_s` seconds (300 or 3600), by name.
+
+        Args:
+            now_s: Clock of Redis, by which all count; None asks for it.
+        """
+        if now_s is None:
+            seconds, _ = await self._store.answer(self._store.client.time())
+            now_s = int(seconds)
         length_s = _FINE_S if window_s <= _FIVE_MINUTES_S else _COARSE_S
         last = now_s // length_s * length_s
         pipeline = self._store.client.pipeline(transaction=False)

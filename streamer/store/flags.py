@@ -24,25 +24,26 @@ class Flags:
 
     Attributes:
         use: Whether anybody is; the switch to roll all of it back.
-        bots: The callers that are; empty together with no `share` for all.
-        share: Part of the other callers that are, 0 to 1; which ones stays the same.
+        bots: The callers that are.
+        share: Part of the other callers that are, 0 to 1; which ones stays the same. None where no part is named:
+            then nobody else is, or all are where no caller is named either.
     """
 
     use: bool = True
     bots: frozenset[str] = frozenset()
-    share: float = 0.0
+    share: float | None = None
 
     def covers(self, caller: str) -> bool:
         """Whether a caller is coordinated."""
         if not self.use:
             return False
-        if not self.bots and not self.share:
-            return True
+        if self.share is None:
+            return not self.bots or caller in self.bots
         return caller in self.bots or _place_of(caller) < self.share
 
     def as_texts(self) -> dict[str, str]:
         """Return the flags as they are written down."""
-        share = [f"{100 * self.share:g}%"] if self.share else []
+        share = [] if self.share is None else [f"{100 * self.share:g}%"]
         return {USE: "true" if self.use else "false", BOTS: ",".join(sorted(self.bots) + share)}
 
 
@@ -53,6 +54,8 @@ def _place_of(caller: str) -> float:
 
 def parse_flags(texts: Mapping[str, str], fallback: Flags | None = None) -> Flags:
     """Return flags as written: `USE_COORDINATED_API_CALLS` true or false, `COORDINATED_BOT_IDS` "bot-1,bot-7,25%".
+
+    "all", or nothing, is everybody; "0%" is nobody but who is named.
 
     Args:
         fallback: Holds for what is not given.
@@ -68,7 +71,8 @@ def parse_flags(texts: Mapping[str, str], fallback: Flags | None = None) -> Flag
             raise ConfigError(USE, texts[USE], "expected true or false")
         use = word in _TRUE
     if BOTS in texts:
-        names, parts = set(), [0.0]
+        names: set[str] = set()
+        parts: list[float] = []
         for text in filter(None, (part.strip() for part in texts[BOTS].split(","))):
             if text.endswith("%"):
                 parts.append(_part(text))
@@ -76,7 +80,9 @@ def parse_flags(texts: Mapping[str, str], fallback: Flags | None = None) -> Flag
                 raise ConfigError(BOTS, text, f"expected names of at most {_LONGEST_NAME} characters, without %")
             else:
                 names.add(text)
-        bots, share = frozenset(names), max(parts)
+        bots, share = frozenset(names - {"all"}), max(parts, default=None)
+        if "all" in names:
+            bots, share = frozenset(), None
     return Flags(use, bots, share)
 
 

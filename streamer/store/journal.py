@@ -16,6 +16,8 @@ from streamer.store.keys import Keys
 KEPT: Final = 1_000
 """Events kept, roughly; the oldest go first."""
 
+_END_OF_TIME_MS: Final = 253_402_300_800_000  # the year 10000
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -107,6 +109,18 @@ def _trouble(fields: Mapping[str, str]) -> Trouble:
         fields["code"],
         fields["subject"],
         fields["message"],
-        int(fields["began_ms"]),
-        None if ended_ms is None else int(ended_ms),
+        _time(fields["began_ms"]),
+        None if ended_ms is None else _time(ended_ms),
     )
+
+
+def _time(text: str) -> int:
+    """Return a time in ms.
+
+    Raises:
+        ValueError: It is none that a calendar has.
+    """
+    ms = int(text)
+    if not 0 <= ms < _END_OF_TIME_MS:
+        raise ValueError(text)
+    return ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 from ipaddress import ip_address
 from typing import Final
@@ -14,6 +15,7 @@ BACKLOG: Final = 1024
 _UNTAKEN_S: Final = 10.0
 """A client that takes nothing of what it is sent for so long is cut off."""
 _SEND_BUFFER_BYTES: Final = 256 << 10
+_STANDARD: Final = 2
 
 
 def check_access(settings: Settings) -> None:
@@ -34,18 +36,19 @@ def url_of(settings: Settings) -> str:
 
 
 def bound(settings: Settings) -> socket.socket:
-    """Return a socket bound to the address of the API.
+    """Return a socket that listens on the address of the API.
 
     Raises:
         ConfigError: It cannot be bound; says why.
     """
     host = settings.api_host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = _beyond_standard(socket.socket(family, socket.SOCK_STREAM))
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _bound_to_end(sock)
         sock.bind((host, settings.api_port))
+        sock.listen(BACKLOG)  # bound alone, a second one could bind it too
     except (OSError, UnicodeError) as exc:  # a name that cannot be encoded is one that cannot be found
         sock.close()
         why = getattr(exc, "strerror", None) or "no such name"
@@ -53,6 +56,17 @@ def bound(settings: Settings) -> socket.socket:
         raise ConfigError("STREAMER_API_PORT", settings.api_port, rule) from exc
     sock.setblocking(False)
     return sock
+
+
+def _beyond_standard(sock: socket.socket) -> socket.socket:
+    """Return a socket whose number is none of the standard streams', as it would be where those are closed.
+
+    A child that inherits it has a stream of its own in that place.
+    """
+    if sock.fileno() > _STANDARD:
+        return sock
+    with sock:
+        return socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _STANDARD + 1))
 
 
 def _bound_to_end(sock: socket.socket) -> None:

@@ -83,8 +83,16 @@ async def status_of(service: Service) -> dict[str, Any]:
         "codes": [reason.code for reason in seen.verdict.reasons],
         "summary": seen.summary,
         "now_ms": seen.now_ms,
-        "status": seen.status,
+        "status": None if seen.status is None else _without_amounts(seen.status),
     }
+
+
+def _without_amounts(status: dict[str, Any]) -> dict[str, Any]:
+    """Return a report without what is in the account: that takes the token, and this does not."""
+    portfolio = status.get("portfolio")
+    if not isinstance(portfolio, dict):
+        return status
+    return status | {"portfolio": {name: part for name, part in portfolio.items() if name != "last_difference"}}
 
 
 def _sound(product_ids: Iterable[str]) -> tuple[list[ProductId], list[dict[str, str]]]:

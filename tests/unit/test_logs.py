@@ -64,3 +64,11 @@ def test_libraries_and_tracebacks_are_lines_of_the_same_form(monkeypatch: pytest
     said, failed = lines(monkeypatch, lambda: logging.getLogger("asyncio").warning("slow %s", "task"), fail)
     assert (said["level"], said["event"]) == ("warning", "slow task")
     assert "ValueError: two\nlines" in failed["exception"]
+
+
+@pytest.mark.parametrize("value", [2**70, "\udcff", {1, 2}])
+def test_nothing_that_is_logged_can_end_a_task(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
+    """A line comes, whatever is in it."""
+    (line,) = lines(monkeypatch, lambda: structlog.get_logger().warning("odd", value=value))
+    assert line["event"] == "odd"
+    assert "value" in line

@@ -219,3 +219,15 @@ def held(redis: RedisServer, name: str) -> str:
     words = {"string": ("GET", name), "hash": ("HGETALL", name), "set": ("SMEMBERS", name)}
     words["zset"] = ("ZRANGE", name, "0", "-1")  # type: ignore[assignment]
     return name + str(redis.ask(*words[redis.ask("TYPE", name)]))
+
+
+def test_an_open_breaker_holds_no_order_up(exchange: Exchange, key: str, world: World) -> None:
+    """Reads wait until the exchange answers again; a position must be closable."""
+    client = exchange.client(key_file=key)
+    exchange.reply("/products/BTC-USD/ticker", Reply(503, b"{}"))
+    for _ in range(5):
+        with pytest.raises(requests.HTTPError):
+            client.get_market_trades("BTC-USD", 1)
+    with pytest.raises(NotSent):
+        client.get_market_trades("BTC-USD", 1)
+    assert client.cancel_orders([ORDER_ID]).results[0]["success"]

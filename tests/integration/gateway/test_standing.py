@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -103,3 +104,17 @@ async def test_nothing_is_claimed_while_redis_is_away(two: Two, redis: RedisServ
     with redis.frozen():
         await until(lambda: two.standing.facts is None, 5)
     await until(lambda: two.standing.facts is not None, 5)
+
+
+async def test_counts_go_by_the_clock_of_redis(
+    two: Two, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host whose clock is off saw no 429 at all."""
+    store = Store(redis.url)
+    try:
+        await Counters(store, Keys()).add({"429": 7})
+        ahead = time.time() + 400
+        monkeypatch.setattr(time, "time", lambda: ahead)
+        await until(lambda: two.fact("errors_429_last_5min") == 7, 8)
+    finally:
+        await store.close()

@@ -259,7 +259,7 @@ async def test_exit_codes(
     assert answer.returncode == code, answer.stderr
     told = json.loads(answer.stdout)
     assert told["level"] == level
-    assert set(told) == {"level", "reasons", "age_ms", "status"}
+    assert set(told) == {"level", "reasons", "codes", "age_ms", "status"}
     text = await asyncio.to_thread(run, cwd=tmp_path, **found)
     assert text.returncode == code
     assert text.stdout.startswith(level if code < 3 else "cannot tell")

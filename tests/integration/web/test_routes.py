@@ -358,3 +358,27 @@ async def test_a_bad_question_about_errors_is_refused(api: Api, query: str) -> N
         query.partition("=")[0]
         in refused(await api.get(f"/api/v1/system/errors?{query}"), 422, "invalid")["detail"]
     )
+
+
+async def test_no_amount_is_told_without_the_token(guarded: Api, world: Full) -> None:
+    """What is in the account is for who may see accounts, also where it is part of a report."""
+    last = {"currency": "BTC", "derived": {"available": "7.123", "hold": "0"}, "confirmed": {"available": "7.123"}}
+    now = {"why": None, "unauthorized": False, "suspect": 0, "last_difference": last, "differences": 1}
+    world.report(portfolio=now)
+    for path in ("/api/v1/ws/stream-status", "/api/v1/system/health", "/api/v1/system/errors", "/metrics"):
+        answer = await guarded.get(path)
+        assert answer.status_code == 200
+        assert "7.123" not in answer.text
+
+
+async def test_what_others_wrote_breaks_no_route(api: Api, world: Full) -> None:
+    """Neither times beyond all calendars, nor histograms of another shape, nor numbers without end."""
+    trouble(world.redis, "x", 99_999_999_999_999_999)
+    flushes = {"ticker": {"took_s": {"le": [1, 2], "counts": [1], "sum": 1.0}, "records": {"le": 3}}}
+    world.report(sink={"dirty": 0, "lag_ms": 0, "writes": 1, "refused": 0, "failures": 0, "flushes": flushes})
+    world.redis.ask("HSET", "migration:comparison", "price:count", "inf", "price:max_bp", "nan")
+    assert checked(await api.get("/api/v1/system/errors"), shapes.Errors)["errors"] == []
+    assert (await api.get("/metrics")).status_code == 200
+    assert (
+        checked(await api.get("/api/v1/migration/stats"), shapes.Migration)["comparison"]["price"]["compared"] == 0
+    )

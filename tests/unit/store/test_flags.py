@@ -27,6 +27,10 @@ NAMES = st.text(
         ({USE: "false", BOTS: "bot-1"}, "bot-1", False),
         ({BOTS: "bot-1,100%"}, "bot-2", True),
         ({BOTS: "0%,bot-1"}, "bot-2", False),
+        ({BOTS: "0%,bot-1"}, "bot-1", True),
+        ({BOTS: "0%"}, "bot-1", False),
+        ({BOTS: " , "}, "bot-1", True),
+        ({BOTS: "all"}, "bot-1", True),
         ({USE: "Off"}, "bot-1", False),
         ({USE: " YES "}, "bot-1", True),
     ],
@@ -63,10 +67,10 @@ def test_a_share_takes_in_about_so_many_and_always_the_same() -> None:
     assert sets[0] < sets[1] < sets[2] < sets[3]
 
 
-@given(st.booleans(), st.frozensets(NAMES, max_size=5), st.integers(0, 100))
-def test_what_is_written_is_read_again(use: bool, bots: frozenset[str], percent: int) -> None:
+@given(st.booleans(), st.frozensets(NAMES, max_size=5), st.none() | st.integers(0, 100))
+def test_what_is_written_is_read_again(use: bool, bots: frozenset[str], percent: int | None) -> None:
     """Flags survive being written down."""
-    flags = Flags(use, frozenset(name.strip() for name in bots) - {""}, percent / 100)
+    flags = Flags(use, frozenset(name.strip() for name in bots) - {"", "all"}, percent and percent / 100)
     assert parse_flags(flags.as_texts()) == flags
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from streamer.errors import ConfigError
@@ -10,6 +13,7 @@ from streamer.web import access
 from streamer.web.access import Meter
 from streamer.web.address import bound, check_access, is_loopback, url_of
 from streamer.web.problems import without_address
+from tests.support import free_port
 
 TOKEN = "a-token-of-some-length"
 
@@ -47,6 +51,23 @@ def test_an_address_that_cannot_be_bound_is_one_line(host: str) -> None:
 def test_the_url_can_be_opened(host: str, url: str) -> None:
     """Addresses with colons stand in brackets."""
     assert url_of(settings(api_host=host)) == url
+
+
+def test_two_cannot_have_one_port() -> None:
+    """Begun together, the second finds out at once and not when it is to serve."""
+    port = free_port()
+    with bound(settings(api_port=port)), pytest.raises(ConfigError, match="cannot be bound"):
+        bound(settings(api_port=port))
+
+
+def test_with_closed_streams_the_socket_takes_the_place_of_none() -> None:
+    """A child would have a pipe in that place."""
+    code = (
+        "import os; [os.close(n) for n in (0, 1)]\n"
+        "from streamer.settings import load; from streamer.web.address import bound\n"
+        f"import sys; sys.exit(bound(load(api_port={free_port()})).fileno())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode > 2
 
 
 def test_a_meter_gives_so_many_at_once_and_as_many_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
