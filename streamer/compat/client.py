@@ -95,13 +95,14 @@ class RESTClient(SdkClient):  # type: ignore[misc]
         if self._redis_url is None or not (self.is_authenticated or public):
             return send()
         desk, kind = desk_at(self._redis_url), kind_of(http_method, url_path)
-        if not desk.outlook.flags().covers(self._asker.name):
+        flags = desk.outlook.flags()
+        if not flags.covers(self._asker.name):
             desk.census.count(self._asker.name, DIRECT, kind)
             return send()
         question = question_of(http_method, url_path, params)
         found = None if question is None else desk.serve(question, self._asker)
         if question is not None and found is not None and not found.is_last_resort:
-            if desk.comparison.is_drawn(kind):
+            if flags.is_partial and desk.comparison.is_drawn(kind):  # where all have moved, nobody wonders
                 self._compare(desk, question, url_path, params, public)
             return self._handed_out(desk, kind, found)
         try:

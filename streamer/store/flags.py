@@ -33,6 +33,11 @@ class Flags:
     bots: frozenset[str] = frozenset()
     share: float | None = None
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether callers are being moved over: some are coordinated, and others may not be."""
+        return self.use and (bool(self.bots) or self.share is not None)
+
     def covers(self, caller: str) -> bool:
         """Whether a caller is coordinated."""
         if not self.use:

@@ -21,7 +21,7 @@ from streamer.store.flags import BOTS, USE
 from tests.integration.compat.conftest import WALLETS
 from tests.integration.compat.rig import Exchange, Reply, sample
 from tests.integration.reader.rig import BTC, KEYS, World
-from tests.support import RedisServer, wait_until
+from tests.support import RedisServer, hold, wait_until
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -140,6 +140,7 @@ def test_a_share_is_compared_and_no_more_than_allowed(
 ) -> None:
     """Prices in basis points, balances that differ, and ages; two a minute, however many are served."""
     environment.setenv("STREAMER_COMPARE_SHARE", "1")
+    environment.setenv("COORDINATED_BOT_IDS", "100%")
     client = exchange.client(key_file=key)
     client.get_accounts()
     assert is_served(client)
@@ -160,11 +161,23 @@ def test_a_share_is_compared_and_no_more_than_allowed(
     assert redis.ask("TTL", f"{KEYS.comparison}:minute") > 0
 
 
+def test_nothing_is_compared_where_all_have_moved(
+    exchange: Exchange, key: str, world: World, redis: RedisServer, environment: pytest.MonkeyPatch
+) -> None:
+    """In the steady state a fleet makes no call for it."""
+    environment.setenv("STREAMER_COMPARE_SHARE", "1")
+    client = exchange.client(key_file=key)
+    for _ in range(20):
+        assert is_served(client)
+    hold(lambda: exchange.paths("/products/") == [] and redis.hash(KEYS.comparison) == {}, 2)
+
+
 def test_a_comparison_harms_nobody(
     exchange: Exchange, key: str, world: World, redis: RedisServer, environment: pytest.MonkeyPatch
 ) -> None:
     """Whatever the exchange makes of it."""
     environment.setenv("STREAMER_COMPARE_SHARE", "1")
+    environment.setenv("COORDINATED_BOT_IDS", "100%")
     client = exchange.client(key_file=key)
     exchange.reply("/products/BTC-USD", Reply(200, b'{"price": {}}'))
     assert is_served(client)
