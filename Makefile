@@ -16,8 +16,8 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup       ## stream prices: live Coinbase, or the simulator where it cannot be reached
 	@$(BIN)/start-stream --exchange auto
 
-test: setup      ## all tests
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+test: unit       ## all tests: the fast ones side by side, then those of real processes, which need the machine
+	$(BIN)/python -m pytest tests/integration tests/faults tests/browser tests/test_docs.py
 
 unit: setup      ## only the fast, pure tests
 	$(BIN)/python -m pytest -n auto tests/unit tests/property tests/test_architecture.py

@@ -405,8 +405,7 @@ class Lanes:
         chosen: Callable[..., None] = of_case if "case" in body.__annotations__ else plain
         chosen.__name__, chosen.__doc__, chosen.__module__ = body.__name__, body.__doc__, body.__module__
         chosen.__qualname__ = body.__qualname__
-        # Whoever runs tests in several processes must leave these to one: it starts them all, and at no time more
-        # than it has lanes.
+        # Whoever runs tests in several processes must leave these to one: it starts them all.
         grouped: Callable[..., None] = pytest.mark.xdist_group("lanes")(chosen)
         return grouped
 
