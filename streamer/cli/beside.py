@@ -23,7 +23,7 @@ log = structlog.get_logger("streamer")
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
-_GOODBYE_S: Final = 1.5
+_GOODBYE_S: Final = 1.0
 
 
 async def serve_beside(redis_url: str, settings: Settings, sock: socket.socket, stop: asyncio.Event) -> None:
