@@ -18,6 +18,7 @@ from streamer.store.keys import LIMITED
 
 _LOOK_EVERY_S: Final = 1.0
 _COUNT_EVERY: Final = 3
+_FAREWELL_S: Final = 0.15
 _FIVE_MINUTES_S: Final = 300
 
 
@@ -47,9 +48,10 @@ class Standing:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def farewell(self) -> None:
-        """Tell what has not been told yet."""
-        with suppress(StoreUnavailable):
-            await self._tally.tell(call_counts(self._admission.statistics))
+        """Tell what has not been told yet, if Redis takes it at once: an end waits for nobody."""
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._tally.tell(call_counts(self._admission.statistics))
 
     async def _count(self) -> None:
         await self._tally.tell(call_counts(self._admission.statistics))
