@@ -12,7 +12,18 @@ StreamerError
 ├── RestError              a REST call brought no usable answer
 │   ├── CallNotMade        it was not sent: CircuitOpen, QueueTimeout, or `compat.NotSent`
 │   ├── RestUnavailable    no answer, or one of the 5xx kind or without sense
-│   └── RestRefused        4xx: RestUnauthorized, RestRateLimited, or another
+│   │   ├── Maintenance        a page for people instead of data
+│   │   └── MalformedAnswer    cut short, or not what the provider sends
+│   └── RestRefused        4xx or its like: RestUnauthorized, or another
+│       ├── RestRateLimited    too many calls
+│       │   ├── QuotaExhausted     those of a day or a month are used up
+│       │   └── Banned             this address may not call for a while
+│       ├── KeyRefused         the provider does not take our key, or wants one
+│       ├── NotEntitled        our plan does not have this
+│       ├── UnknownSymbol      the provider has no such symbol
+│       ├── BadInterval        or no such interval
+│       ├── NoData             the answer is sound and holds nothing
+│       └── GeoBlocked         not from this country
 └── StoreError             between us and Redis
     ├── StoreUnavailable   no answer within the deadline, or an answer that means "not now"
     └── EmbeddedRedisError the child redis-server cannot be started or found
@@ -164,6 +175,46 @@ class RestUnauthorized(RestRefused):
 
 class RestRateLimited(RestRefused):
     """Too many calls (429)."""
+
+
+class QuotaExhausted(RestRateLimited):
+    """The calls of a day or a month are used up: nothing will come before they are counted anew."""
+
+
+class Banned(RestRateLimited):
+    """The provider takes no call from this address until `retry_after_s` is over; each one makes it worse."""
+
+
+class KeyRefused(RestRefused):
+    """The provider does not take our key, or wants one: a new call with the same key will not help."""
+
+
+class NotEntitled(RestRefused):
+    """The plan behind our key does not cover this; it may cover other things."""
+
+
+class UnknownSymbol(RestRefused):
+    """The provider has nothing of this name. Remembered for a minute, so that it is not asked again."""
+
+
+class BadInterval(RestRefused):
+    """The provider has no bars of this length, or not for so long a time."""
+
+
+class NoData(RestRefused):
+    """A sound answer without any value: no trade in that time, or nothing yet."""
+
+
+class GeoBlocked(RestRefused):
+    """The provider does not serve this country."""
+
+
+class Maintenance(RestUnavailable):
+    """A page for people where data should be: maintenance, a proxy, a firewall."""
+
+
+class MalformedAnswer(RestUnavailable):
+    """An answer that was cut short, or is not what the provider sends."""
 
 
 class StoreError(StreamerError):

@@ -17,7 +17,16 @@ from typing import Any
 import msgspec
 
 from streamer.errors import (
+    BadInterval,
+    Banned,
     CircuitOpen,
+    GeoBlocked,
+    KeyRefused,
+    Maintenance,
+    MalformedAnswer,
+    NoData,
+    NotEntitled,
+    QuotaExhausted,
     RestError,
     RestRateLimited,
     RestRefused,
@@ -26,6 +35,7 @@ from streamer.errors import (
     StoreUnavailable,
     StreamerError,
     UnknownProduct,
+    UnknownSymbol,
 )
 from streamer.gateway.requests import Request
 from streamer.model import Priority, ProductId
@@ -39,7 +49,7 @@ LEASE_S = 3.0
 FAILURE_S = 1.0
 """For so long a failure answers those who ask for the same again."""
 UNKNOWN_S = 60.0
-"""For so long a product that the exchange does not know is not asked for again."""
+"""For so long what a source does not have at all is not asked for again."""
 _IDLE_S = 60.0
 _PRIORITIES = frozenset(str(int(priority)).encode() for priority in Priority)
 _LOOK_EVERY_S = 1.0
@@ -130,7 +140,7 @@ class FlightBoard:
         arguments: list[str | int | bytes] = [self._token, self._keys.gateway(self._scope, "landed")]
         for request, error in outcomes:
             record = _record(error) if error is not None else None
-            life_s = UNKNOWN_S if isinstance(error, UnknownProduct) else FAILURE_S
+            life_s = UNKNOWN_S if isinstance(error, _LASTING) else FAILURE_S
             arguments += [request.copy.key, b"" if record is None else record, int(life_s * 1000)]
         await self._land(self._names([request for request, _ in outcomes]), arguments)
 
@@ -239,9 +249,14 @@ class _Failure(msgspec.Struct):
     retry_after_s: float | None = None
 
 
-_KINDS = {
+_LASTING = UnknownProduct | UnknownSymbol | NotEntitled | BadInterval
+_KINDS: dict[str, type[RestError]] = {
     kind.__name__: kind
-    for kind in (RestUnavailable, RestRefused, RestUnauthorized, RestRateLimited, CircuitOpen, RestError)
+    for kind in (
+        *(RestError, CircuitOpen, RestUnavailable, Maintenance, MalformedAnswer),
+        *(RestRefused, RestUnauthorized, RestRateLimited, QuotaExhausted, Banned),
+        *(KeyRefused, NotEntitled, UnknownSymbol, BadInterval, NoData, GeoBlocked),
+    )
 }
 
 
