@@ -11,10 +11,11 @@ from streamer.providers.shape import AssetClass, Listed, Symbol
 
 QUOTES: Final = ("USDT", "USDC", "USD", "EUR", "GBP", "JPY", "BTC", "ETH")
 """Currencies that prices are counted in, the longer first: BTCUSDT is BTC in USDT."""
-_CRYPTO: Final = frozenset(
+_COINS = (
     "AAVE ADA ALGO APT ARB ATOM AVAX BCH BNB BTC CRV DAI DOGE DOT ETC ETH FIL HBAR ICP INJ LDO LINK LTC MATIC MKR"
-    " NEAR OP PEPE POL SHIB SOL SUI TON TRX UNI USDC USDT XLM XMR XRP XTZ ZEC".split()  # noqa: SIM905 - 43 quotes
+    " NEAR OP PEPE POL SHIB SOL SUI TON TRX UNI USDC USDT XLM XMR XRP XTZ ZEC"
 )
+_CRYPTO: Final = frozenset(_COINS.split())
 """What is taken for a coin where nothing else tells; any other is one as soon as it is written with its quote."""
 _PART: Final = re.compile(r"[A-Z0-9]{1,20}", re.ASCII)
 _STOCK: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,2})?", re.ASCII)
