@@ -6,8 +6,9 @@ that the upstream sees within one window, take the one granted last: all others 
 moment, so they were counted and fewer than the limit. Hence no window of the upstream's ever holds more than its
 limit, however long calls take; a GCRA with a burst lets nearly twice the limit into one window.
 
-State that has just been made may have followed state that was lost (a flush, a failover, Redis away). Until one
-window has passed, half of a limit is granted: whatever was spent before, a window then sees at most 1.5 times its
+State that has just been made may have followed state that was lost (a flush, a failover, Redis away), and processes
+that have been on their own come back to Redis one by one, up to `RETURN_MS` after the first. Until that and one
+window have passed, half of a limit is granted: whatever was spent before, a window then sees at most 1.5 times its
 limit (2 times where the limit is 1), and a fleet that is started for the first time has five calls of ten at once.
 
 `store/lua/gateway_rules.lua` says the same in Lua; a property test holds the two to the same decisions. All times
@@ -26,6 +27,8 @@ from streamer.model import Priority
 
 LEASE_MS: Final = 12_000
 """For so long a call that has been granted may still arrive; no call may last longer."""
+RETURN_MS: Final = 3_500
+"""The longest pause of one who looks for Redis, and the time that connecting and asking may take."""
 STRAY_MS: Final = 4_000
 """For so long a call that was abandoned may still arrive: its thread may be connecting, and is cut off soon."""
 PERMILLE: Final = 1000
@@ -174,7 +177,7 @@ class Spent:
         factor = self.penalty.factor_at(now_ms)
         for window in self.windows:
             limit, length_ms = window.scaled(factor, PERMILLE * self.share)
-            grown_ms = self.born_ms + length_ms + 1
+            grown_ms = self.born_ms + length_ms + RETURN_MS
             late, soon = self._window_free_at(limit, length_ms, now_ms, ahead)
             if now_ms < grown_ms:
                 half_late, half_soon = self._window_free_at(max(1, limit // 2), length_ms, now_ms, ahead)
@@ -188,7 +191,7 @@ class Spent:
         found = []
         for window in self.windows:
             limit, length_ms = window.scaled(factor, PERMILLE * self.share)
-            if now_ms < self.born_ms + length_ms + 1:
+            if now_ms < self.born_ms + length_ms + RETURN_MS:
                 limit = max(1, limit // 2)
             found.append((sum(at >= now_ms - length_ms for at in self._order), limit))
         return found

@@ -5,6 +5,7 @@
 -- ARGV  one MessagePack list: redis-py takes 0.8 µs for each argument, which is more than a command takes in here
 -- Whatever of it is foreign or of another type is replaced: it may cost a window, never wedge.
 
+local RETURN_MS = 3500
 local LEASE_MS, STRAY_MS, GRACE_MS, LONGEST_SLEEP_MS, PROCESS_MS = 12000, 4000, 1000, 30000, 60000
 local LEAST_FACTOR, REGAIN_MS, REGAIN_STEP = 125, 30000, 100
 local FIRST_BLOCK_MS, LONGEST_OWN_BLOCK_MS, LONGEST_BLOCK_MS = 1000, 60000, 900000
@@ -105,7 +106,7 @@ local function free_at(windows, penalty, born, ahead)
   local soonest, factor = latest, factor_of(penalty)
   for i = 1, #windows, 2 do
     local limit, length = scaled(windows[i], windows[i + 1], factor)
-    local grown = born + length + 1
+    local grown = born + length + RETURN_MS
     local late, soon = window_free_at(limit, length, ahead)
     if now < grown then
       local half_late, half_soon = window_free_at(max(1, floor(limit / 2)), length, ahead)

@@ -9,7 +9,7 @@ local breaker, penalty = read_state(budget)
 local used = {}
 for i = 1, #windows, 2 do
   local limit, length = scaled(windows[i], windows[i + 1], factor_of(penalty))
-  if now < born + length + 1 then limit = max(1, floor(limit / 2)) end
+  if now < born + length + RETURN_MS then limit = max(1, floor(limit / 2)) end
   used[i], used[i + 1] = call('ZCOUNT', LOG, text(now - length), '+inf'), limit
 end
 local queued, waiting = 0, standing()

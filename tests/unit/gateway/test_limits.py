@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.gateway.limits import LEASE_MS, STRAY_MS, Outcome, Penalty, Spent, Window
+from streamer.gateway.limits import LEASE_MS, RETURN_MS, STRAY_MS, Outcome, Penalty, Spent, Window
 
 T = 1_700_000_000_000
 
@@ -78,14 +78,18 @@ def test_all_windows_hold_at_once() -> None:
 
 
 def test_new_knowledge_begins_with_half() -> None:
-    """Five of ten go at once, the rest when one window has passed since."""
+    """Five of ten go at once; all ten when a window has passed since the last process can have come back."""
     budget = spent(Window(10, 60.0), born_ms=T)
     for number in range(5):
         call(budget, str(number), T)
     assert not is_free(budget, T + 60_000)
-    for number in range(5, 15):
+    for number in range(5, 10):
         call(budget, str(number), T + 60_001)
-    assert not is_free(budget, T + 60_002)
+    grown_ms = T + 60_000 + RETURN_MS
+    assert not is_free(budget, grown_ms - 1)
+    for number in range(10, 15):
+        call(budget, str(number), grown_ms)
+    assert not is_free(budget, grown_ms + 1)
 
 
 def test_the_next_place_is_told_for_each_who_waits() -> None:
