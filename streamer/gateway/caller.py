@@ -22,7 +22,7 @@ from streamer.gateway.limits import Window
 from streamer.gateway.requests import AccountsRequest, BreakdownRequest, Request
 from streamer.gateway.statistics import Statistics
 from streamer.model import Source
-from streamer.providers.base import Budget, Call
+from streamer.providers.base import Budget, Call, RestSource
 from streamer.settings import REST_URL, WS_URL, Settings, owner_name
 from streamer.store.connect import Store
 from streamer.store.keys import Keys
@@ -43,11 +43,11 @@ class Caller:
 
     def __init__(self, store: Store, keys: Keys, settings: Settings) -> None:
         self._store, self._keys, self._settings = store, keys, settings
-        self._gateway: Gateway | None = None
+        self._gateway: Gateway[RestSource] | None = None
         self._admission: Admission | None = None
         self._exchange: tuple[str, Source] | None = None
         self._looked_at = -_LOOK_EVERY_S
-        self._former: list[Gateway | Admission] = []
+        self._former: list[Gateway[RestSource] | Admission] = []
         self._lock: asyncio.Lock | None = None
 
     async def fetch(
@@ -70,7 +70,7 @@ class Caller:
         """Return what has become of this process's calls; None where it has made none."""
         return None if self._admission is None else self._admission.statistics
 
-    async def gateway(self) -> Gateway:
+    async def gateway(self) -> Gateway[RestSource]:
         """Return the gateway to the exchange whose data Redis holds.
 
         Raises:
@@ -87,6 +87,19 @@ class Caller:
             if self._gateway is None:
                 self._gateway = self._build(*exchange)
             return self._gateway
+
+    async def url(self) -> str:
+        """Return where REST is of the exchange whose data Redis holds.
+
+        Raises:
+            StreamerError: It is another one, and has not told where it has it.
+        """
+        if self._exchange is None or self._is_to_look:
+            exchange = await self._rest_url()
+            if self._gateway is None:
+                self._exchange, self._looked_at = exchange, time.monotonic()
+            return exchange[0]
+        return self._exchange[0]
 
     @property
     def _is_to_look(self) -> bool:
@@ -118,7 +131,7 @@ class Caller:
             self._admission = admission_of(self._settings, self._store, url)
         return self._admission
 
-    def _build(self, url: str, source: Source) -> Gateway:
+    def _build(self, url: str, source: Source) -> Gateway[RestSource]:
         settings = self._settings
         key = find_key(settings) if source is Source.COINBASE or "rest_url" in settings.model_fields_set else None
         rest = CoinbaseRest(

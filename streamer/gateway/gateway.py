@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -23,12 +24,13 @@ from streamer.gateway.flight import LEASE_S, Boarding, FlightBoard, Standing
 from streamer.gateway.group import Flight, Group, grouped, together
 from streamer.gateway.names import Names
 from streamer.gateway.requests import Fetched, Request
-from streamer.providers.base import ANY, Call, RestSource
+from streamer.providers.base import ANY, Call, Origin
 from streamer.store.connect import Store
 from streamer.store.copies import StoredCopy
 from streamer.store.keys import Keys
 
 T = TypeVar("T")
+RestT = TypeVar("RestT", bound=Origin)
 
 _GATHER_S = 0.003
 """For so long a flight waits for others, to share a call or at least the round trips."""
@@ -71,18 +73,18 @@ class FlightCounts:
     failed: Counter[str] = field(default_factory=Counter)
 
 
-class Gateway:
+class Gateway(Generic[RestT]):
     """Fetches what is asked for, once, whoever asks.
 
     Args:
-        rest: Whom to ask; its requests pass a gate.
+        rest: Whom to ask; its requests pass a gate. Requests that are given to `fetch` must be ones it understands.
         scope: Name of the exchange in the keys that all callers share.
 
     Attributes:
         counts: What this process has asked and saved.
     """
 
-    def __init__(self, rest: RestSource, store: Store, keys: Keys, *, scope: str) -> None:
+    def __init__(self, rest: RestT, store: Store, keys: Keys, *, scope: str) -> None:
         self.rest = rest
         self.counts = FlightCounts()
         self._board = FlightBoard(store, keys, scope)
@@ -181,6 +183,10 @@ class Gateway:
             return Answer(flight.parsed(copy, self._copies.time_of(copy)), copy, self._copies.age_s(copy))
         except ValueError as exc:
             return RestUnavailable(request.what, f"an answer without sense: {exc}")
+
+    def time_of(self, copy: StoredCopy) -> datetime:
+        """Return when an answer arrived."""
+        return self._copies.time_of(copy)
 
     # -- flights -------------------------------------------------------------------------------------------------
 

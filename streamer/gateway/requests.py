@@ -75,12 +75,11 @@ class Request(ABC, Generic[T]):
 
     @classmethod
     @abstractmethod
-    async def fetch(
-        cls, requests: Sequence[Any], rest: RestSource, call: Call, fetched_s: float
-    ) -> Sequence[Fetched]:
-        """Ask the exchange; return an answer a request, in order.
+    async def fetch(cls, requests: Sequence[Any], rest: Any, call: Call, fetched_s: float) -> Sequence[Fetched]:
+        """Ask; return an answer a request, in order.
 
         Args:
+            rest: Whom to ask: for these of the exchange a `RestSource`.
             fetched_s: What time it is, in Unix seconds on the clock of Redis.
 
         Raises:

@@ -95,6 +95,14 @@ class OpenGate:
         return await send()
 
 
+class Origin(Protocol):
+    """Whoever answers requests."""
+
+    @property
+    def source(self) -> str:
+        """Who makes the values: a `Source`, or the name of a provider."""
+
+
 class RestSource(Protocol):
     """Answers what the stream does not bring. Methods raise RestError, and ConfigError for a bad argument."""
 

@@ -205,7 +205,7 @@ class Tiers:
 
 
 def _reading_of(value: T, copy: StoredCopy, age_s: float, tier: Tier, why: str) -> Reading[T]:
-    return Reading(value, tier, age_s, age_s, _time_of(copy), copy.source.value, why)
+    return Reading(value, tier, age_s, age_s, _time_of(copy), copy.source, why)
 
 
 def _time_of(copy: StoredCopy) -> datetime:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import msgspec
 
-from streamer.model import Source
 from streamer.store.records import parse_json
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -18,11 +17,12 @@ class StoredCopy(msgspec.Struct, frozen=True):
     """An answer of REST.
 
     Attributes:
+        source: Who made the value: a `Source`, or the name of another provider.
         fetched_ms: Clock of Redis when it arrived.
         value: JSON.
     """
 
-    source: Source
+    source: str
     fetched_ms: int
     value: msgspec.Raw
 

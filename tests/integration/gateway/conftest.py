@@ -92,7 +92,7 @@ class FakeRest:
 class Party:
     """A gateway as of a process of its own."""
 
-    gateway: Gateway
+    gateway: Gateway[FakeRest]
     store: Store
     requests: Requests
 
