@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias, TypeVar
 
 from streamer.errors import RestError
-from streamer.providers.shape import AssetClass, Interval, Listed, Price, Quota, Series, Span, Symbol
+from streamer.providers.shape import AssetClass, Instrument, Interval, Listed, Price, Quota, Series, Span, Symbol
 
 T = TypeVar("T")
 
@@ -96,6 +96,7 @@ class Adapter(ABC):
         assets: What kinds of symbols it has.
         intervals: What bars it has, those that are put together from shorter ones included.
         max_bars: So many bars one flow may be asked for.
+        market: What its prices of coins are the prices of, where an answer does not say.
         listed: What the provider's own list said when it was last read; empty before that.
     """
 
@@ -109,6 +110,7 @@ class Adapter(ABC):
     assets: ClassVar[frozenset[AssetClass]]
     intervals: ClassVar[frozenset[Interval]]
     max_bars: ClassVar[int]
+    market: ClassVar[Instrument] = Instrument.AGGREGATE
 
     def __init__(self, access: Access, listed: Sequence[Listed] = ()) -> None:
         self.access, self.listed = access, listed

@@ -7,65 +7,34 @@ No contract is quoted in USD and none is spot: a price from here says so and ans
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
 
-from streamer.errors import (
-    BadInterval,
-    Banned,
-    GeoBlocked,
-    KeyRefused,
-    Maintenance,
-    RestError,
-    RestRateLimited,
-    RestRefused,
-    RestUnavailable,
-    UnknownSymbol,
-)
+from streamer import errors
 from streamer.providers.adapter import Adapter, Answer, Flow, Get, Limit
-from streamer.providers.decode import (
-    document,
-    epoch_ms,
-    is_page,
-    mapping,
-    number,
-    price_number,
-    retry_after_s,
-    rows,
-    text,
-)
-from streamer.providers.shape import (
-    AssetClass,
-    Bar,
-    Instrument,
-    Interval,
-    Listed,
-    Price,
-    Quota,
-    Series,
-    Span,
-    Symbol,
-)
-from streamer.providers.spans import is_closed, within
+from streamer.providers.binance_answers import read_bars, read_listing, read_price
+from streamer.providers.decode import document, is_page, retry_after_s
+from streamer.providers.sessions import narrowed
+from streamer.providers.shape import AssetClass, Instrument, Interval, Listed, Price, Quota, Series, Span, Symbol
+from streamer.providers.spans import within
 
-_BY_CODE: Final[dict[int, type[RestError]]] = {
-    -1121: UnknownSymbol,
-    -1122: UnknownSymbol,
-    -1120: BadInterval,
-    -2014: KeyRefused,
-    -2015: KeyRefused,
-    -1000: RestUnavailable,
-    -1001: RestUnavailable,
-    -1007: RestUnavailable,
-    -1008: RestUnavailable,
+_BY_CODE: Final[Mapping[int, type[errors.RestError]]] = {
+    -1121: errors.UnknownSymbol,
+    -1122: errors.UnknownSymbol,
+    -1120: errors.BadInterval,
+    -2014: errors.KeyRefused,
+    -2015: errors.KeyRefused,
+    -1000: errors.RestUnavailable,
+    -1001: errors.RestUnavailable,
+    -1007: errors.RestUnavailable,
+    -1008: errors.RestUnavailable,
 }
-_BY_STATUS: Final[dict[int, type[RestError]]] = {
-    418: Banned,
-    429: RestRateLimited,
-    451: GeoBlocked,
-    403: RestRateLimited,  # the firewall's limit ("General Info")
-    408: RestUnavailable,
+_BY_STATUS: Final[Mapping[int, type[errors.RestError]]] = {
+    418: errors.Banned,
+    429: errors.RestRateLimited,
+    451: errors.GeoBlocked,
+    403: errors.RestRateLimited,  # the firewall's limit ("General Info")
+    408: errors.RestUnavailable,
 }
 _BANNED_UNTIL: Final = re.compile(r"until (\d{13})\b")
 _SHORTEST_BAN_S: Final = 120.0
@@ -81,6 +50,7 @@ class Binance(Adapter):
     limits: ClassVar[Sequence[Limit]] = (Limit(10, 1.0), Limit(1000, 60.0))
     assets: ClassVar[frozenset[AssetClass]] = frozenset({AssetClass.CRYPTO})
     intervals: ClassVar[frozenset[Interval]] = frozenset(Interval)
+    market: ClassVar[Instrument] = Instrument.PERPETUAL
     max_bars: ClassVar[int] = 499
     """Up to here klines weigh 2 of the 2,400 a minute; 1,500 rows would weigh 10."""
 
@@ -96,16 +66,19 @@ class Binance(Adapter):
 
     def bars(self, symbol: Symbol, interval: Interval, span: Span, now_ms: int) -> Flow[Series]:
         """Klines; the last may be open."""
+        wanted = narrowed(span, interval, symbol.asset, now_ms)
         params = {
             "symbol": self._id(symbol),
             "interval": interval.value,
-            "startTime": str(span.from_s * 1000),
-            "endTime": str(span.to_s * 1000 - 1),
-            "limit": str(self.max_bars),
+            "startTime": str(wanted.from_s * 1000),
+            "endTime": str(wanted.to_s * 1000 - 1),
+            "limit": str(wanted.limit),
         }
         answer = yield Get("/fapi/v1/klines", params)
-        found = read_bars(document(answer, "binance bars"), interval, now_ms)
-        return Series(symbol, interval, Instrument.PERPETUAL, within(found, span))
+        found = within(read_bars(document(answer, "binance bars"), interval, now_ms), wanted)
+        if not found:
+            raise self.fault(errors.NoData, "bars", f"none of {symbol} in that time", answer)
+        return Series(symbol, interval, Instrument.PERPETUAL, found)
 
     def listing(self) -> Flow[Sequence[Listed]]:
         """All contracts; `status` tells which have live prices."""
@@ -115,6 +88,7 @@ class Binance(Adapter):
     def quota(self) -> Flow[Quota]:
         """The limit, and what this address has used of it by the header of this very call."""
         answer = yield Get("/fapi/v1/time")
+        document(answer, "binance quota")
         used = answer.headers.get("x-mbx-used-weight-1m", "")
         return Quota(per_minute=2400, used=int(used) if used.isascii() and used.isdigit() else None)
 
@@ -124,16 +98,16 @@ class Binance(Adapter):
             return
         try:
             body = document(answer, "binance")
-        except RestUnavailable:
+        except errors.RestUnavailable:
             body = None
         facts = body if isinstance(body, dict) else {}
         code, why = facts.get("code"), str(facts.get("msg") or f"HTTP {answer.status}")[:300]
         kind = _BY_STATUS.get(answer.status) or (_BY_CODE.get(code) if isinstance(code, int) else None)
         if kind is None:
-            kind = RestUnavailable if answer.status >= 500 else RestRefused
-            kind = Maintenance if kind is RestUnavailable and is_page(answer) else kind
+            kind = errors.RestUnavailable if answer.status >= 500 else errors.RestRefused
+            kind = errors.Maintenance if kind is errors.RestUnavailable and is_page(answer) else kind
         error = self.fault(kind, "request", why, answer)
-        if isinstance(error, RestRateLimited):
+        if isinstance(error, errors.RestRateLimited):
             error.retry_after_s = _wait_s(answer, why, now_ms)
         raise error
 
@@ -141,45 +115,8 @@ class Binance(Adapter):
         wanted = symbol.base + symbol.quote
         listed = {entry.id for entry in self.listed if entry.is_active}
         if symbol.asset is not AssetClass.CRYPTO or symbol.quote == "USD" or (listed and wanted not in listed):
-            raise self.fault(UnknownSymbol, "symbol", f"it has no {symbol}")
-        return quote(wanted)
-
-
-def read_price(body: Any, symbol: Symbol, now_ms: int) -> Price:
-    """Return the price of `ticker/price` (v1, v2) or, as `lastPrice`, of `ticker/24hr`."""
-    facts = mapping(body)
-    if text(facts.get("symbol"), "symbol") != symbol.base + symbol.quote:
-        raise ValueError(f"the answer is of {str(facts.get('symbol'))[:30]}")
-    stamp = facts["time"] if "time" in facts else facts.get("closeTime")
-    value = facts["price"] if "price" in facts else facts.get("lastPrice")
-    return Price(symbol, price_number(value), Instrument.PERPETUAL, epoch_ms(stamp, now_ms))
-
-
-def read_bars(body: Any, interval: Interval, now_ms: int) -> list[Bar]:
-    """Return klines: arrays of 12, times in ms, numbers as strings."""
-    return [_bar(row, interval, now_ms) for row in rows(body)]
-
-
-def _bar(row: Any, interval: Interval, now_ms: int) -> Bar:
-    start_ms, *values = rows(row, "kline")[:6]
-    if len(values) != 5:
-        raise ValueError("a kline has too few values")
-    start_s = epoch_ms(start_ms, now_ms, "open time") // 1000
-    opened, high, low, close = (price_number(value, "kline") for value in values[:4])
-    volume = number(values[4], "volume")
-    return Bar(start_s, opened, high, low, close, volume, is_closed(start_s, interval, now_ms))
-
-
-def read_listing(body: Any) -> list[Listed]:
-    """Return the perpetuals of `exchangeInfo`; those on stocks are no stocks."""
-    found = []
-    for entry in rows(mapping(body).get("symbols"), "symbols"):
-        facts = mapping(entry, "symbol")
-        if facts.get("contractType") != "PERPETUAL":
-            continue
-        name, base, counted = (text(facts.get(key), key) for key in ("symbol", "baseAsset", "quoteAsset"))
-        found.append(Listed(name, base, counted, Instrument.PERPETUAL, facts.get("status") == "TRADING"))
-    return found
+            raise self.fault(errors.UnknownSymbol, "symbol", f"it has no {symbol}")
+        return wanted
 
 
 def _wait_s(answer: Answer, why: str, now_ms: int) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.A
 _MOST_DIGITS: Final = 60
 _EARLIEST_MS: Final = 1_230_768_000_000
 """2009-01-01: before that nothing that is asked for here was traded in such units, so it is a wrong unit."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -117,10 +118,7 @@ def iso_ms(value: object, name: str = "time") -> int:
         raise ValueError(f"{name} is no time: {str(value)[:40]!r}") from exc
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
-    try:
-        return int(found.timestamp() * 1000)
-    except (OverflowError, ValueError) as exc:
-        raise ValueError(f"{name} is no time: {str(value)[:40]!r}") from exc
+    return (found - _EPOCH) // timedelta(milliseconds=1)
 
 
 def retry_after_s(answer: Answer, now_ms: int) -> float | None:

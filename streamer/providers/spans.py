@@ -10,7 +10,7 @@ from streamer.providers.shape import Bar, Interval, Span
 def within(bars: Iterable[Bar], span: Span) -> tuple[Bar, ...]:
     """Return the bars of a span, oldest first, the newest `limit` of them; doubles stay."""
     found = sorted((bar for bar in bars if span.from_s <= bar.start_s < span.to_s), key=lambda bar: bar.start_s)
-    return tuple(found[-span.limit :])
+    return tuple(found[max(0, len(found) - span.limit) :])
 
 
 def is_closed(start_s: int, interval: Interval, now_ms: int) -> bool:

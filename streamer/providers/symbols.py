@@ -18,7 +18,7 @@ _COINS = (
 _CRYPTO: Final = frozenset(_COINS.split())
 """What is taken for a coin where nothing else tells; any other is one as soon as it is written with its quote."""
 _PART: Final = re.compile(r"[A-Z0-9]{1,20}", re.ASCII)
-_STOCK: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,2})?", re.ASCII)
+_STOCK: Final = re.compile(r"[A-Z]{1,5}(\.[A-Z]{1,2})?", re.ASCII)
 _RULE: Final = "expected a pair such as BTC-USD, BTCUSDT, BTC/USD or X:BTCUSD, or a stock such as SPY"
 
 
