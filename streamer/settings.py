@@ -18,6 +18,7 @@ from streamer.errors import ConfigError
 from streamer.model import ProductId, parse_product_id
 from streamer.store.address import check_redis_url, find_redis_url
 from streamer.store.flags import BOTS, USE, Flags, parse_flags
+from streamer.webhooks.schemes import Sender, parse_secrets
 
 WS_URL = "wss://advanced-trade-ws.coinbase.com"
 WS_USER_URL = "wss://advanced-trade-ws-user.coinbase.com"
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
         frozen=True,
         populate_by_name=True,
         str_strip_whitespace=True,
+        hide_input_in_errors=True,  # pydantic's own words stand behind ours in a traceback, and secrets are inputs
     )
 
     products: Annotated[tuple[ProductId, ...], NoDecode] = Field(
@@ -79,6 +81,15 @@ class Settings(BaseSettings):
         default=(), description="names the HTTP API answers to beside those of loopback, comma separated"
     )
     api_calls_per_s: float = Field(default=2000.0, ge=1, description="HTTP requests a second of one address")
+    webhook_secrets: SecretStr | None = Field(
+        default=None, description="who may post webhooks: provider:secret, comma separated; see docs/webhooks.md"
+    )
+    webhook_calls_per_s: float = Field(
+        default=50.0, ge=1, description="webhooks a second of one provider and address"
+    )
+    webhook_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="addresses of proxies whose X-Forwarded-For tells where a webhook came from"
+    )
     use_coordinated_api_calls: str = Field(
         default="true",
         validation_alias=AliasChoices(USE, "use_coordinated_api_calls"),
@@ -130,7 +141,7 @@ class Settings(BaseSettings):
                 raise ValueError("expected at least one channel")
         return value
 
-    @field_validator("api_hosts", mode="before")
+    @field_validator("api_hosts", "webhook_proxies", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
         if isinstance(value, str):
@@ -148,6 +159,13 @@ class Settings(BaseSettings):
     def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not 16 <= len(value.get_secret_value()) <= 256:
             raise ValueError("expected 16 to 256 characters: openssl rand -hex 24")
+        return value
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _sound_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_secrets(value.get_secret_value())
         return value
 
     @field_validator("exchange")
@@ -182,6 +200,11 @@ class Settings(BaseSettings):
     def flags(self) -> Flags:
         """Who is coordinated where Redis says nothing else."""
         return parse_flags({USE: self.use_coordinated_api_calls, BOTS: self.coordinated_bot_ids})
+
+    @property
+    def webhook_senders(self) -> dict[str, Sender]:
+        """Who may post webhooks, by provider."""
+        return parse_secrets(self.webhook_secrets.get_secret_value()) if self.webhook_secrets is not None else {}
 
     @property
     def session_rules(self) -> SessionRules:

@@ -1,4 +1,4 @@
-"""`streamer simulate`: a simulated Coinbase on this machine, with faults to order."""
+"""`streamer simulate`: a simulated Coinbase on this machine, other providers if asked for, and faults to order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def announce_json(addresses: dict[str, Any]) -> None:
 
 
 def announce(addresses: dict[str, Any]) -> None:
-    """Print where the exchange listens, and the command that streams from it."""
+    """Print where all listen, and the command that streams from it."""
     console = Console(highlight=False, soft_wrap=True)
     products = addresses["products"]
     shown = " ".join(products[:4]) + (" ..." if len(products) > 4 else "")
@@ -48,4 +48,17 @@ def announce(addresses: dict[str, Any]) -> None:
         )
     ids = " ".join(products[:10])
     console.print(f"stream it     {trust}start-stream {ids} --ws-url {addresses['url']} --exchange simulator")
+    if "providers" in addresses:
+        _announce_providers(console, addresses)
     sys.stdout.flush()
+
+
+def _announce_providers(console: Console, addresses: dict[str, Any]) -> None:
+    control = f"{addresses['providers_url']}/_control"
+    console.print(f"providers     [bold]{addresses['providers_url']}[/]  ({' '.join(addresses['providers'])})")
+    console.print(f"orders        POST {control}  (one JSON object, such as the next; counts: GET {control}/state)")
+    console.print(
+        '              {"fault": "lie", "provider": "binance", "for_s": 60}   {"heal": true}', markup=False
+    )
+    for name, url in addresses["providers_env"].items():
+        console.print(f"export {name}={url}")

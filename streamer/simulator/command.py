@@ -10,13 +10,15 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from streamer.errors import ConfigError
 from streamer.simulator.keys import make_key_file
 from streamer.simulator.market import demo_products
+from streamer.simulator.providers.server import serving
+from streamer.simulator.providers.wire import FREE, PAID
 from streamer.simulator.server import Announce, Options, run, run_replay
 from streamer.simulator.settings import UNKNOWN_PRODUCTS, ExchangeSettings
 
@@ -67,6 +69,10 @@ def add_exchange_arguments(parser: argparse.ArgumentParser) -> None:
     add("--extra-wallets", type=int, default=0, metavar="N", help="empty wallets an account has besides")
     add("--faults", type=Path, metavar="FILE", help="fault script")
     add("--no-client-id", action="store_true", help="leave client_id out of envelopes")
+    add("--providers", action="store_true", help="play the other providers of market data, too")
+    add("--providers-port", type=int, default=0, help="port of the providers, 0 = any free one")
+    plans = "plan of everyone who asks the providers (default %(default)s)"
+    add("--providers-plan", choices=[FREE, PAID], default=FREE, help=plans)
     add("--die-with-parent", action="store_true", help="end when the parent process ends (Linux only)")
 
 
@@ -80,7 +86,7 @@ def simulate(args: argparse.Namespace, announce: Announce) -> None:
     products = demo_products(int(text)) if text.isdecimal() else text.split(",")
     market = {"products": products, "quiet": [p for p in args.quiet.split(",") if p], "seed": args.seed}
     options = _options(args, ticks_per_s=args.rate, **market)
-    _until_signal(args, run(options, announce))
+    until_signal(args, _beside_providers(args, lambda told: run(options, told), announce))
 
 
 def replay(args: argparse.Namespace, announce: Announce) -> None:
@@ -90,7 +96,19 @@ def replay(args: argparse.Namespace, announce: Announce) -> None:
         ConfigError: An argument or a line of the capture that cannot be used; nothing was started.
     """
     options = _options(args, ticks_per_s=0)
-    _until_signal(args, run_replay(args.file, args.speed, args.host, args.port, announce, options))
+    place = (args.file, args.speed, args.host, args.port)
+    until_signal(args, _beside_providers(args, lambda told: run_replay(*place, told, options), announce))
+
+
+async def _beside_providers(
+    args: argparse.Namespace, exchange: Callable[[Announce], Coroutine[Any, Any, None]], announce: Announce
+) -> None:
+    """Run an exchange, and the providers beside it if they were asked for."""
+    if not args.providers:
+        await exchange(announce)
+        return
+    async with serving(host=args.host, port=args.providers_port, plan=args.providers_plan) as fake:
+        await exchange(lambda addresses: announce({**addresses, **fake.addresses()}))
 
 
 def _rate(text: str) -> float:
@@ -134,7 +152,8 @@ def _options(args: argparse.Namespace, *, ticks_per_s: float, **market: Any) -> 
     )
 
 
-def _until_signal(args: argparse.Namespace, work: Coroutine[Any, Any, None]) -> None:
+def until_signal(args: argparse.Namespace, work: Coroutine[Any, Any, None]) -> None:
+    """Do work until it ends, or SIGINT, SIGTERM or (with `args.die_with_parent`) the parent's end cancels it."""
     if args.die_with_parent:
         _die_with_parent()
     asyncio.run(_cancelled_by_signal(work))

@@ -28,6 +28,8 @@ RECEIVE_S: Final = 8.0
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 _PRIVATE: Final = ("/api/v1/market/accounts", "/api/v1/market/portfolio")
 _STREAMS: Final = ("/api/v1/stream",)
+WEBHOOKS: Final = "/webhooks/"
+"""What is posted below here brings its own proof, and has a rate of its own: see `web/webhooks.py`."""
 _MOST_REMOTES = 10_000
 
 HEADERS: Final = (
@@ -133,7 +135,8 @@ class Access:
         return host in self._rules.hosts or (self._rules.any_address and is_address(host))
 
     def _without_token(self, scope: Scope, headers: dict[bytes, bytes], remote: str) -> Response | None:
-        is_change = scope["type"] == "http" and scope["method"] not in _READING
+        is_webhook = scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith(WEBHOOKS)
+        is_change = scope["type"] == "http" and scope["method"] not in _READING and not is_webhook
         is_private = scope["path"].startswith(_PRIVATE)
         if is_change and (wait_s := self._changes.take(remote)) > 0:
             return too_many(wait_s)

@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from streamer.web.access import WEBHOOKS
 from streamer.web.problems import Problem
 
 router = APIRouter(include_in_schema=False)
@@ -51,8 +52,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         components["schemas"].pop(name, None)
     what = "STREAMER_API_TOKEN, where one is set: for what changes something, and for balances"
     components["securitySchemes"] = {_TOKEN: {"type": "http", "scheme": "bearer", "description": what}}
-    for _, _, operation in _operations(told):
-        if "401" in operation["responses"]:
+    for _, path, operation in _operations(told):
+        if "401" in operation["responses"] and not path.startswith(WEBHOOKS):  # these bring a proof of their own
             operation["security"] = [{_TOKEN: []}, {}]
     return told
 

@@ -1,0 +1,1 @@
+"""Webhooks: what others post to us, proved to be theirs, taken once, kept and passed on."""
