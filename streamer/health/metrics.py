@@ -45,6 +45,7 @@ _OF_STATUS: Final = (
         1,
         "Tickers that a newer one replaced before they were written",
     ),
+    ("streamer_price_jumps_total", ("sink", "jumps"), 1, "Prices out of the band of those before, as written"),
     ("streamer_write_failures_total", ("sink", "failures"), 1, "Writes that Redis did not answer"),
     ("streamer_dirty_records", ("sink", "dirty"), 1, "Records of which Redis has not the newest"),
     ("streamer_write_lag_seconds", ("sink", "lag_ms"), 1000, "How long the oldest unwritten change has waited"),

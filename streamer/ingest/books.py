@@ -9,6 +9,7 @@ import msgspec
 
 from streamer.ingest.dirty import Dirty
 from streamer.model import ProductId, Tick
+from streamer.quality.ticks import Band, Jump
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
@@ -18,6 +19,7 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
         suspect: A sequence gap may have robbed us of a newer value.
         since_s: Unix time at which the oldest change not yet in Redis reached us.
         status: The exchange's word for the state of the product where that is not "online", else None.
+        jump: How far the price is out of the band of those written before, None where it is not.
     """
 
     product_id: ProductId
@@ -25,6 +27,7 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
     suspect: bool
     since_s: float
     status: str | None = None
+    jump: Jump | None = None
 
 
 class TickerBook:
@@ -40,6 +43,7 @@ class TickerBook:
         updates: Ticks taken so far, a product.
         refused: Ticks that were older than what we held, or repeated.
         conflated: Updates that a newer one has replaced before they were written.
+        jumps: Ticks handed over whose price was out of its band.
     """
 
     def __init__(self, on_dirty: Callable[[], None] = lambda: None) -> None:
@@ -47,8 +51,9 @@ class TickerBook:
         self._dirty = Dirty[ProductId](on_dirty)
         self._suspect: set[ProductId] = set()
         self._status: dict[ProductId, str] = {}
+        self._judged: dict[ProductId, tuple[Band, Tick, Jump | None]] = {}
         self.updates: defaultdict[ProductId, int] = defaultdict(int)
-        self.refused = self.conflated = 0
+        self.refused = self.conflated = self.jumps = 0
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -116,15 +121,31 @@ class TickerBook:
             self.updates.pop(product_id, None)
             self._dirty.pop(product_id, None)
             self._suspect.discard(product_id)
+            self._judged.pop(product_id, None)
         return dropped
 
     def drain(self, limit: int) -> list[Pending]:
         """Hand over up to `limit` products to write, longest waiting first."""
         suspect, offline = self._suspect, self._status
         return [
-            Pending(p, self._latest[p], p in suspect, since_s, offline.get(p))
+            Pending(p, tick := self._latest[p], p in suspect, since_s, offline.get(p), self._jump(p, tick))
             for p, since_s in self._dirty.take(limit)
         ]
+
+    def _jump(self, product_id: ProductId, tick: Tick) -> Jump | None:
+        """Judge a tick when it is written: what is replaced before that, nobody reads."""
+        judged = self._judged.get(product_id)
+        if judged is None:
+            band = Band()
+        elif judged[1] is tick:
+            return judged[2]  # written once more, which confirms nothing
+        else:
+            band = judged[0]
+        jump = band.judge(tick.fields.price, tick.received_s)
+        self._judged[product_id] = band, tick, jump
+        if jump is not None:
+            self.jumps += 1
+        return jump
 
     def restore(self, batch: Iterable[Pending]) -> None:
         """Take back what could not be written; what has changed since goes on with its newer value."""

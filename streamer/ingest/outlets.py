@@ -141,7 +141,15 @@ class TickerOutlet(Outlet[Pending]):
 
     def _arguments(self, batch: Sequence[Pending], epoch: int) -> Arguments:
         records = [
-            ticker_record(p.product_id, p.tick, suspect=p.suspect, epoch=epoch, status=p.status) for p in batch
+            ticker_record(
+                p.product_id,
+                p.tick,
+                suspect=p.suspect,
+                epoch=epoch,
+                status=p.status,
+                outlier=None if p.jump is None else str(p.jump),
+            )
+            for p in batch
         ]
         return [epoch, TICKER_TTL_S * 1000, STALE_TTL_S * 1000, self._keys.ticker_updates, _pack(records), ""]
 

@@ -154,6 +154,7 @@ class Sink:
             "refused": self.older,
             "failures": self.failures,
             "conflated": self.tickers.conflated,
+            "jumps": self.tickers.jumps,
             "flushes": {kind: flushes.as_json() for kind, flushes in self._flushes.items()},
         }
 

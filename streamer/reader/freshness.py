@@ -164,12 +164,15 @@ def reading(
     A shadow is never realtime: the hash of every product that is streamed is renewed while its feed lives, so
     where only the shadow is left, nobody streams the product any more.
 
-    A product that is not online keeps its tier: its price is the newest there is. The reason says so.
+    A product that is not online keeps its tier, and so does a price that jumped: it is the newest there is. The
+    reason says so.
     """
     judged = _judged(stored.ticker, stored.ticker.time, stored, feed, now_ms, stale_after_s, is_shadow)
-    if stored.ticker.status is not None and judged.reason is None:
-        return replace(judged, reason=f"the exchange says that the product is {stored.ticker.status}")
-    return judged
+    if judged.reason is not None or (stored.ticker.status is None and stored.outlier is None):
+        return judged
+    status = stored.ticker.status
+    offline = None if status is None else f"the exchange says that the product is {status}"
+    return replace(judged, reason="; ".join(filter(None, (offline, stored.outlier))))
 
 
 def balance_reading(

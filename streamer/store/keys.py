@@ -112,6 +112,27 @@ class Keys:
         """The facts of every product."""
         return self._copy(self._tagged("products", "all"), 3600, 24 * 3600)
 
+    def data_copy(self, provider: str, symbol: str, what: str) -> Copy:
+        """What another provider said: `what` is "price", or an interval such as "1h", of a range with its ends."""
+        return self._copy(self._tagged("data", f"{provider}:{symbol}:{what}"), 300, 24 * 3600)
+
+    def score(self, provider: str, symbol: str) -> str:
+        """What has been seen of a provider's answers about a symbol (JSON; see `streamer/data/scores.py`)."""
+        return f"{self.prefix}quality:{provider}:{symbol}"
+
+    @property
+    def scores(self) -> str:
+        """All that have such a score: "<provider> <symbol>" by when it last changed (sorted set)."""
+        return f"{self.prefix}quality:all"
+
+    def alert(self, provider: str, symbol: str, code: str) -> str:
+        """There while an alert has just been raised, so that nobody raises it again (string)."""
+        return f"{self.prefix}quality:alert:{provider}:{symbol}:{code}"
+
+    def listing_copy(self, provider: str) -> Copy:
+        """What a provider's own list of symbols has."""
+        return self._copy(self._tagged("data", f"{provider}:listing"), 24 * 3600, 7 * 24 * 3600)
+
     @staticmethod
     def _copy(key: str, ttl_s: int, stale_ttl_s: int) -> Copy:
         return Copy(key, f"{key}:stale", ttl_s, stale_ttl_s)
@@ -119,6 +140,26 @@ class Keys:
     def parts_of(self, key: str) -> list[str]:
         """What the key of a copy is made of: the kind of data, then what tells it from others of its kind."""
         return key.removeprefix(self.prefix).replace("{", "").replace("}", "").split(":")
+
+    # -- webhooks: in one slot, since one script writes them together ----------------------------------------------
+
+    @property
+    def webhook_events(self) -> str:
+        """What was delivered (stream; see `webhooks/store.py`)."""
+        return f"{self._webhooks}:events"
+
+    def webhook_seen(self, provider: str, digest: str) -> str:
+        """The digest of a delivery's content, under that of its id (string with a TTL): it has been taken."""
+        return f"{self._webhooks}:seen:{provider}:{digest}"
+
+    @property
+    def webhook_updates(self) -> str:
+        """Pub/sub channel: each delivery as it is stored, as JSON."""
+        return f"{self._webhooks}:updates"
+
+    @property
+    def _webhooks(self) -> str:
+        return f"{self.prefix}{{webhooks}}" if self.cluster else f"{self.prefix}webhooks"
 
     # -- the one REST caller --------------------------------------------------------------------------------------
 

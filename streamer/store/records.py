@@ -47,11 +47,20 @@ TICKER_VALUES: Final = (
 
 
 def ticker_record(
-    product_id: ProductId, tick: Tick, *, suspect: bool, epoch: int, status: str | None = None
+    product_id: ProductId,
+    tick: Tick,
+    *,
+    suspect: bool,
+    epoch: int,
+    status: str | None = None,
+    outlier: str | None = None,
 ) -> dict[str, str]:
     """Return the hash fields of a tick, all but `written_ms`, which the script takes from the clock of Redis.
 
     A value that the exchange left empty is absent, and so is `status` where the product is online.
+
+    Args:
+        outlier: Why the price is out of the ordinary, in words; None where it is not, or nobody knows.
     """
     record = {name: value for name, value in zip(_FIELD_NAMES, astuple(tick.fields), strict=True) if value}
     record["product_id"] = product_id
@@ -68,6 +77,8 @@ def ticker_record(
         record["alias_of"] = tick.alias_of
     if status is not None:
         record["status"] = status
+    if outlier is not None:
+        record["outlier"], record["outlier_why"] = "1", outlier
     return record
 
 
@@ -118,12 +129,14 @@ class StoredTicker:
         received_ms: Clock of the ingester when the value reached it.
         written_ms: Clock of Redis at the last write; a value is also written to renew it.
         suspect: Between a sequence gap and its healing.
+        outlier: Why its price is out of the ordinary, in words; None where it is not.
     """
 
     __slots__ = (
         "connection",
         "epoch",
         "feed",
+        "outlier",
         "received_ms",
         "sequence",
         "source",
@@ -147,6 +160,8 @@ class StoredTicker:
             self.written_ms = parse_count(fields["written_ms"])
             self.source = Source(fields["source"])
             self.suspect = fields.get("suspect") == "1"
+            is_outlier = fields.get("outlier") == "1"
+            self.outlier = fields.get("outlier_why", "the price is an outlier") if is_outlier else None
             self.ticker = _ticker(fields)
         except KeyError as exc:
             raise ValueError(f"field {exc} is missing") from exc

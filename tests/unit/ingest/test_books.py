@@ -307,3 +307,61 @@ def test_forgotten_product_starts_afresh() -> None:
     book.forget([])
     assert book.apply(BTC, tick(2))
     assert [pending.suspect for pending in book.drain(500)] == [False]
+
+
+# -- jumps ------------------------------------------------------------------------------------------------------
+
+
+def drained(book: TickerBook, sequence: int, price: str) -> Pending:
+    """What goes out of a tick that comes a tenth of a second after the one before it."""
+    book.apply(BTC, tick(sequence, price=price, received_s=sequence / 10))
+    [pending] = book.drain(500)
+    return pending
+
+
+def watched() -> TickerBook:
+    """A book that has written thirty ticks of a quiet product."""
+    book = TickerBook()
+    for sequence in range(30):
+        assert drained(book, sequence, f"84000.0{sequence % 3}").jump is None
+    return book
+
+
+def test_a_price_that_jumps_goes_out_marked() -> None:
+    """The tick itself as it came; the one that comes back is not marked."""
+    book = watched()
+    pending = drained(book, 30, "86000.00")
+    assert (pending.tick.fields.price, book.jumps) == ("86000.00", 1)
+    assert str(pending.jump).startswith("price jumped 2.4 % in one tick")
+    assert drained(book, 31, "84000.01").jump is None
+    assert book.jumps == 1
+
+
+def test_a_tick_that_is_written_again_confirms_nothing() -> None:
+    """Renewed or after a failure it is still the one jump; others at that price make it the level."""
+    book = watched()
+    first = drained(book, 30, "86000.00")
+    for _ in range(5):
+        book.rewrite(None, 9.0)
+        [again] = book.drain(500)
+        book.restore([again])
+        assert again.jump == first.jump
+    assert book.jumps == 1
+    assert [drained(book, sequence, "86000.00").jump is None for sequence in (31, 32, 33)] == [False, True, True]
+
+
+def test_what_is_replaced_before_it_is_written_is_not_judged() -> None:
+    """Nobody reads it, and it leaves no trace."""
+    book = watched()
+    book.apply(BTC, tick(30, price="860000.00"))
+    assert drained(book, 31, "84000.01").jump is None
+    assert (book.conflated, book.jumps) == (1, 0)
+
+
+def test_products_have_bands_of_their_own_and_lose_them_when_forgotten() -> None:
+    """Another price is no jump where the product is another, or is wanted anew."""
+    book = watched()
+    book.apply(ETH, tick(31, price="3100.00", received_s=3.1))
+    assert [pending.jump for pending in book.drain(500)] == [None]
+    book.forget([])
+    assert drained(book, 32, "91000.00").jump is None

@@ -17,14 +17,20 @@ FEED = "default.market-0"
 
 
 def stored(
-    *, written_ago_ms: int = 300, value_ago_ms: int = 400, suspect: bool = False, source: Source = Source.COINBASE
+    *,
+    written_ago_ms: int = 300,
+    value_ago_ms: int = 400,
+    suspect: bool = False,
+    source: Source = Source.COINBASE,
+    status: str | None = None,
+    outlier: str | None = None,
 ) -> StoredTicker:
     """A ticker of connection 3, epoch 7, written so long before NOW."""
     stamped = datetime.fromtimestamp((NOW - value_ago_ms) / 1000, UTC)
     fields = TickerFields(product_id="BTC-USD", price="84210.37")
     time = f"{stamped:%Y-%m-%dT%H:%M:%S.%f}Z"
     tick = Tick(fields, Stamp(FEED, 3, source), 42, time, (NOW - written_ago_ms) / 1000)
-    record = ticker_record(ProductId("BTC-USD"), tick, suspect=suspect, epoch=7)
+    record = ticker_record(ProductId("BTC-USD"), tick, suspect=suspect, epoch=7, status=status, outlier=outlier)
     return StoredTicker(record | {"written_ms": str(NOW - written_ago_ms)})
 
 
@@ -79,6 +85,25 @@ def test_value_on_a_live_connection_is_realtime(held: StoredTicker, feed: FeedLi
     assert why_not_realtime(held, feed, NOW) is None
     answer = reading(held, feed, NOW)
     assert (answer.tier, answer.reason, answer.value) == (Tier.REALTIME, None, held.ticker)
+
+
+@pytest.mark.parametrize(
+    ("status", "outlier", "reason"),
+    [
+        (None, "price jumped 3.1 % in one tick", "price jumped 3.1 % in one tick"),
+        ("offline", None, "the exchange says that the product is offline"),
+        ("offline", "price jumped", "the exchange says that the product is offline; price jumped"),
+    ],
+)
+def test_what_there_is_to_mind_about_a_realtime_value_is_said(
+    status: str | None, outlier: str | None, reason: str
+) -> None:
+    """The tier stays, since the price is the newest there is; where it is stale, that is what is said."""
+    held = stored(status=status, outlier=outlier)
+    answer = reading(held, life(), NOW)
+    assert (answer.tier, answer.reason) == (Tier.REALTIME, reason)
+    stale = reading(held, None, NOW)
+    assert stale.tier is Tier.STALE and "no longer reports" in str(stale.reason)
 
 
 @pytest.mark.parametrize(

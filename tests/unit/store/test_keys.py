@@ -23,6 +23,11 @@ NAMES = {
     "accounts_copy": "accounts:global",
     "breakdown_copy": f"portfolio_breakdown:{UUID}",
     "products_copy": "products:all",
+    "data_copy": "data:binance:BTC-USDT:price",
+    "listing_copy": "data:binance:listing",
+    "score": "quality:binance:BTC-USDT",
+    "scores": "quality:all",
+    "alert": "quality:alert:binance:BTC-USDT:spike",
     "gateway": "gateway:api.coinbase.com:market",
     "hot": "gateway:hot",
     "counters": "counters:60:1795187040",
@@ -39,6 +44,9 @@ NAMES = {
     "epoch": "stream:epoch:default",
     "ticker_updates": "stream:updates:ticker",
     "balance_updates": "stream:updates:portfolio",
+    "webhook_events": "webhooks:events",
+    "webhook_seen": "webhooks:seen:binance:0a1b",
+    "webhook_updates": "webhooks:updates",
 }
 BRACED = NAMES | {
     "ticker": "ticker_realtime:{BTC-USD}",
@@ -52,10 +60,15 @@ BRACED = NAMES | {
     "accounts_copy": "accounts:{global}",
     "breakdown_copy": f"portfolio_breakdown:{{{UUID}}}",
     "products_copy": "products:{all}",
+    "data_copy": "data:{binance:BTC-USDT:price}",
+    "listing_copy": "data:{binance:listing}",
     "gateway": "gateway:{api.coinbase.com}:market",
     "hot": "gateway:{hot}",
     "lease": "stream:lease:{default}",
     "epoch": "stream:epoch:{default}",
+    "webhook_events": "{webhooks}:events",
+    "webhook_seen": "{webhooks}:seen:binance:0a1b",
+    "webhook_updates": "{webhooks}:updates",
 }
 
 
@@ -67,6 +80,8 @@ def copies(keys: Keys) -> dict[str, Copy]:
         "accounts_copy": keys.accounts_copy,
         "breakdown_copy": keys.breakdown_copy(UUID),
         "products_copy": keys.products_copy,
+        "data_copy": keys.data_copy("binance", "BTC-USDT", "price"),
+        "listing_copy": keys.listing_copy("binance"),
     }
 
 
@@ -82,6 +97,9 @@ def names(keys: Keys) -> dict[str, str]:
         "candles_meta": keys.candles_meta(BTC),
         **{name: copy.key for name, copy in copies(keys).items()},
         "gateway": keys.gateway("api.coinbase.com", "market"),
+        "score": keys.score("binance", "BTC-USDT"),
+        "scores": keys.scores,
+        "alert": keys.alert("binance", "BTC-USDT", "spike"),
         "hot": keys.hot,
         "counters": keys.counters(60, 1795187040),
         "counters_total": keys.counters_total,
@@ -97,6 +115,9 @@ def names(keys: Keys) -> dict[str, str]:
         "epoch": keys.epoch("default"),
         "ticker_updates": keys.ticker_updates,
         "balance_updates": keys.balance_updates,
+        "webhook_events": keys.webhook_events,
+        "webhook_seen": keys.webhook_seen("binance", "0a1b"),
+        "webhook_updates": keys.webhook_updates,
     }
 
 
@@ -151,6 +172,8 @@ def test_copies_live_as_long_as_the_contract_says() -> None:
         "accounts_copy": (120, 3600),
         "breakdown_copy": (30, 300),
         "products_copy": (3600, 86400),
+        "data_copy": (300, 86400),
+        "listing_copy": (86400, 604800),
     }
 
 

@@ -150,6 +150,24 @@ def test_suspect_is_one_or_nothing(value: str | None, suspect: bool) -> None:
     assert StoredTicker(stored(suspect=value)).suspect is suspect
 
 
+def test_an_outlier_comes_back_in_words() -> None:
+    """Marked with "1" and why; the price is what was sent."""
+    record = ticker_record(BTC, tick(), suspect=False, epoch=7, outlier="price jumped 3 %") | {"written_ms": "1"}
+    assert (record["outlier"], record["outlier_why"]) == ("1", "price jumped 3 %")
+    held = StoredTicker(record)
+    assert (held.outlier, held.suspect) == ("price jumped 3 %", False)
+    assert held.ticker == StoredTicker(stored()).ticker
+    assert not ticker_record(BTC, tick(), suspect=False, epoch=7).keys() & {"outlier", "outlier_why"}
+
+
+@pytest.mark.parametrize(
+    ("value", "outlier"), [("1", "the price is an outlier"), ("0", None), ("", None), (None, None)]
+)
+def test_outlier_is_one_or_nothing(value: str | None, outlier: str | None) -> None:
+    """Only the "1" of the contract marks a price, also where no words come with it."""
+    assert StoredTicker(stored(outlier=value)).outlier == outlier
+
+
 def test_unknown_fields_are_passed_over() -> None:
     """A newer writer may add fields."""
     assert StoredTicker(stored(mood="good")).ticker == StoredTicker(stored()).ticker

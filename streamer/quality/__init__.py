@@ -1,0 +1,1 @@
+"""Whether data can be believed: bars checked, outliers told, sources compared and scored. Rules only."""
