@@ -32,17 +32,28 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"errors"},
     "logs": set(),
     "store": {"errors", "model"},
-    # What a source of REST data can be asked; sources of other makers come to live here.
+    # What a source of REST data can be asked, and those of other makers: an adapter each.
     "providers": {"errors", "model"},
+    "quality": {"errors", "model", "providers"},
     "coinbase": {"errors", "model", "store", "providers"},
-    # The rules of a feed and the check of its URL have their home with the feed.
-    "settings": {"errors", "model", "store", "coinbase"},
+    # What others send us unasked.
+    "webhooks": {"errors", "model", "store", "providers"},
+    # The rules of a feed and the check of its URL have their home with the feed; so have those of senders' secrets.
+    "settings": {"errors", "model", "store", "coinbase", "webhooks"},
     "gateway": {"errors", "model", "store", "providers", "coinbase", "settings"},
-    "ingest": {"errors", "model", "store", "providers", "coinbase", "settings", "gateway"},
+    "ingest": {"errors", "model", "store", "providers", "quality", "coinbase", "settings", "gateway"},
     "reader": {"errors", "model", "store", "providers", "settings", "gateway"},
+    # Other providers, put in order: the exchange is one of them, by way of the reader.
+    "data": {
+        *("errors", "model", "store", "providers", "quality", "coinbase", "settings", "gateway", "reader"),
+        "webhooks",
+    },
     # Its probe runs every second and is held to less, below.
     "health": {"errors", "store"},
-    "web": {"errors", "model", "store", "settings", "gateway", "reader", "health"},
+    "web": {
+        *("errors", "model", "store", "providers", "quality", "settings", "gateway", "reader", "data"),
+        *("webhooks", "health"),
+    },
     # Takes the place of the SDK's client in programs of others.
     "compat": {"errors", "model", "store", "providers", "settings", "gateway", "reader"},
     # It shares no code with what it tests, so that a codec bug cannot cancel itself out.
@@ -52,11 +63,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "model",
         "logs",
         "store",
+        "providers",
+        "quality",
         "coinbase",
         "settings",
         "gateway",
         "ingest",
         "reader",
+        "data",
         "health",
         "simulator",
         "web",
@@ -66,6 +80,38 @@ MAY_IMPORT: dict[str, set[str]] = {
 PURE = [
     "errors",
     "model",
+    "providers.adapter",
+    "providers.alphavantage",
+    "providers.binance",
+    "providers.coinbase",
+    "providers.coingecko",
+    "providers.coinmarketcap",
+    "providers.decode",
+    "providers.eodhd",
+    "providers.polygon",
+    "providers.shape",
+    "providers.spans",
+    "providers.alphavantage_answers",
+    "providers.binance_answers",
+    "providers.coingecko_answers",
+    "providers.polygon_answers",
+    "providers.coinmarketcap_answers",
+    "providers.eodhd_answers",
+    "providers.sessions",
+    "providers.symbols",
+    "data.shown",
+    "quality.agreement",
+    "quality.alerts",
+    "quality.bars",
+    "quality.findings",
+    "quality.outliers",
+    "quality.score",
+    "quality.sessions",
+    "quality.statistics",
+    "quality.ticks",
+    "quality.validation",
+    "data.ask",
+    "data.story",
     "store.keys",
     "store.records",
     "store.candle_records",
@@ -103,6 +149,14 @@ PURE = [
     "reader.steps",
     "reader.tiers",
     "reader.wallets",
+    "webhooks.coingecko",
+    "webhooks.delivery",
+    "webhooks.hexadecimal",
+    "webhooks.hook0",
+    "webhooks.prices",
+    "webhooks.schemes",
+    "webhooks.standard",
+    "webhooks.tradingview",
     "compat.answers",
     "compat.differences",
     "compat.questions",
@@ -129,6 +183,27 @@ PURE = [
     "simulator.rest_routes",
     "simulator.staff",
     "simulator.tape",
+    "simulator.providers.alphavantage",
+    "simulator.providers.assets",
+    "simulator.providers.binance",
+    "simulator.providers.books",
+    "simulator.providers.coinbase",
+    "simulator.providers.coingecko",
+    "simulator.providers.coinmarketcap",
+    "simulator.providers.coinmarketcap_bars",
+    "simulator.providers.coinmarketcap_lookup",
+    "simulator.providers.eodhd",
+    "simulator.providers.fake",
+    "simulator.providers.faults",
+    "simulator.providers.limits",
+    "simulator.providers.market",
+    "simulator.providers.polygon",
+    "simulator.providers.polygon_bars",
+    "simulator.providers.polygon_lookup",
+    "simulator.providers.provider",
+    "simulator.providers.roster",
+    "simulator.providers.view",
+    "simulator.providers.wire",
 ]
 IMPURE = {"asyncio", "socket", "time", "logging", "structlog", "redis", "websockets", "ssl", "picows"}
 IMPURE |= {"os", "subprocess", "threading", "selectors", "urllib.request", "http"}
@@ -138,6 +213,7 @@ IMPURE_CALLS = {"open", "print", "input", "now", "utcnow", "today", "sleep"}
 KEY = re.compile(
     r"\b(?:ticker|portfolio|candles)_realtime\b|\bstream:|\bhistorical:|\baccounts:global\b|\bportfolio_breakdown:"
     r"|\bproducts:all\b|\bgateway:|\bcounters:|\bapi_429_errors\b|\bcache_(?:hits|misses):|\bapi_calls:|^(?:\{\})?ticker:"
+    r"|\bwebhooks\}?:|\bquality:|^(?:\{\})?data:"
 )
 # A probe cannot afford to import `store.keys`; a test below holds its copy to the contract.
 KEY_ELSEWHERE = {("health.probe", probe.STATUS_KEY)}

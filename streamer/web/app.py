@@ -12,11 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from streamer.settings import Settings
-from streamer.web import document, live, market, metrics, migration, pages, streams, system
+from streamer.web import data, document, live, market, metrics, migration, pages, streams, system, webhooks
 from streamer.web.access import HEADERS, Access, Rules
 from streamer.web.address import is_loopback, loopback_names
 from streamer.web.problems import add_problem_handlers, problem
 from streamer.web.service import Service
+from streamer.webhooks.prices import PriceUpdate
+from streamer.webhooks.store import Inbox
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +37,13 @@ def create_app(service: Service) -> FastAPI:
     document.describe(app)
     app.state.service, app.state.hub = service, live.Hub(service)
     app.state.traffic = metrics.Traffic(lambda: app.state.hub.listeners)
-    for module in (market, streams, system, migration, metrics, live, pages, document):
+    app.state.webhooks = webhooks.Receiver(
+        service.settings,
+        Inbox(service.store, service.keys),
+        app.state.traffic.webhook,
+        lambda provider, delivery, price: _kept(service, provider, price),
+    )
+    for module in (market, data, streams, system, migration, webhooks, metrics, live, pages, document):
         app.include_router(module.router)
     add_problem_handlers(app)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -44,6 +52,12 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Access, rules=_rules(service.settings))
     app.add_middleware(metrics.Counted, traffic=app.state.traffic)  # the outermost: what is refused counts too
     return app
+
+
+async def _kept(service: Service, provider: str, price: PriceUpdate | None) -> None:
+    """Keep a price that a webhook has brought."""
+    if price is not None:
+        await service.data.take_price(provider, price)
 
 
 def _rules(settings: Settings) -> Rules:

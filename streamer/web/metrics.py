@@ -72,6 +72,8 @@ class Traffic:
         about = "From a request until its answer began"
         name = "streamer_http_request_duration_seconds"
         self._durations = Histogram(name, about, labels[:1], buckets=_SECONDS, registry=registry)
+        about = "Webhooks received, by what became of them"
+        self._webhooks = Counter("streamer_webhooks", about, ("provider", "outcome"), registry=registry)
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         registry.register(self)
         for collector in (ProcessCollector, GCCollector, PlatformCollector):
@@ -88,6 +90,10 @@ class Traffic:
         counter, durations = known
         counter.inc()
         durations.observe(took_s)
+
+    def webhook(self, provider: str, outcome: str) -> None:
+        """Note one delivery; neither name may be one that anybody could make up."""
+        self._webhooks.labels(provider, outcome).inc()
 
     def _learn(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
         """Find the metrics by their labels, which takes longer than counting."""

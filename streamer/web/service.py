@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from streamer.data.desk import DataDesk
 from streamer.errors import StoreUnavailable
 from streamer.reader.reader import AsyncReader
 from streamer.settings import Settings
@@ -24,16 +25,18 @@ class Service:
     keys: Keys
     reader: AsyncReader
     wanted: WantedSet
+    data: DataDesk
 
     @classmethod
     def of(cls, redis_url: str, settings: Settings) -> Service:
         """Return a service over a Redis; nothing is connected until it is asked."""
         store, keys = Store(redis_url), Keys(settings.key_prefix)
         reader = AsyncReader(redis_url, caller="api", settings=settings)
-        return cls(settings, store, keys, reader, WantedSet(store, keys))
+        return cls(settings, store, keys, reader, WantedSet(store, keys), DataDesk(reader, store, settings))
 
     async def close(self) -> None:
         """Close the connections."""
+        await self.data.close()
         await self.reader.close()
         with suppress(StoreUnavailable):
             await self.store.close()

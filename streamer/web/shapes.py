@@ -27,7 +27,10 @@ class Provenance(BaseModel):
     value_age_s: float = Field(description="seconds since the exchange stamped it", examples=[1.07])
     as_of: str = Field(description="when the exchange stamped it, RFC 3339", examples=["2026-11-21T12:00:00+00:00"])
     source: str = Field(description="who made the value", examples=["coinbase", "simulator"])
-    reason: str | None = Field(description="why it is not realtime, else null", examples=[None])
+    reason: str | None = Field(
+        description="why it is not realtime, or what there is to mind about it, such as a jump; else null",
+        examples=[None],
+    )
 
 
 class Ticker(Provenance):

@@ -22,7 +22,8 @@ MADE: dict[str, StreamerError] = {
     "NotSent": NotSent("POST /orders", "the process is ending", 1.5),
 }
 REST = ["RestError", "CallNotMade", "CircuitOpen", "QueueTimeout", "RestUnavailable", "RestRefused"]
-REST += ["RestUnauthorized", "RestRateLimited"]
+REST += ["RestUnauthorized", "RestRateLimited", "QuotaExhausted", "Banned", "KeyRefused", "NotEntitled"]
+REST += ["UnknownSymbol", "BadInterval", "NoData", "GeoBlocked", "Maintenance", "MalformedAnswer"]
 MADE |= {name: getattr(errors, name)("GET /accounts", "why") for name in REST}
 PLAIN = ("StreamerError", "FeedError", "MalformedFrame", "StoreError", "EmbeddedRedisError")
 MADE |= {name: getattr(errors, name)("what happened") for name in PLAIN}

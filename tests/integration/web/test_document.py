@@ -27,6 +27,7 @@ ROUTES: dict[str, dict[str, set[str]]] = {
     "/api/v1/system/errors": {"get": {"422", "503"}},
     "/api/v1/migration/stats": {"get": {"503"}},
     "/api/v1/migration/flags": {"post": {"401", "408", "413", "422", "503"}},
+    "/webhooks/{provider}": {"post": {"400", "401", "404", "408", "409", "413", "415", "503"}},
     "/metrics": {"get": set()},
     "/api/v1/system/health": {"get": {"503"}},
     "/api/v1/stream": {"get": {"422", "503"}},
@@ -91,7 +92,7 @@ async def test_real_answers_are_what_is_documented(guarded: Api) -> None:
     asked = 0
     for path, method, one in operations(document):
         (kind, content), *_ = one["responses"]["200"]["content"].items()
-        if kind != "application/json":
+        if kind != "application/json" or path.startswith("/webhooks/"):  # these are let in by a proof of their own
             continue
         answer = await guarded.client.request(
             method,

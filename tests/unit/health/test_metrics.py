@@ -57,7 +57,11 @@ def report() -> dict[str, Any]:
     flushes.note(3, took_s=0.002, waited_s=0.004, behind_s=0.02)
     flushes.note(1, took_s=0.0004, waited_s=0.2, behind_s=None)
     told = status(feeds=[feed(channel="ticker", gaps=2), feed("candles-0", channel="candles", alive_ms=None)])
-    told["sink"] |= {"conflated": 5, "flushes": {"ticker": flushes.as_json(), "balance": Flushes().as_json()}}
+    told["sink"] |= {
+        "conflated": 5,
+        "jumps": 2,
+        "flushes": {"ticker": flushes.as_json(), "balance": Flushes().as_json()},
+    }
     told["portfolio"] = {"currencies": 3, "derived": 1, "suspect": 2, "differences": 4, "answered_ms": NOW - 9000}
     told["candles"] = {"products": 2, "refused": 1, "backfilling": 1}
     told["process"] = {"cpu_s": 1.5, "rss_bytes": 60_000_000}
@@ -121,6 +125,7 @@ def samples(facts: Facts) -> dict[str, float]:
         ("streamer_frames_received_total", 9),
         ("streamer_updates_written_total", 9),
         ("streamer_updates_conflated_total", 5),
+        ("streamer_price_jumps_total", 2),
         ("streamer_write_lag_seconds", 0.003),
         ("streamer_feed_silence_seconds{channel=ticker,feed=market-0}", 0.2),
         ("streamer_feed_gaps_total{channel=ticker,feed=market-0}", 2),
@@ -234,6 +239,7 @@ def whole_text() -> str:
     """All of `/metrics`: stream and fleet, and a process that has answered."""
     traffic = Traffic(lambda: {"sse": 0, "websocket": 0})
     traffic.answered({"method": "GET"}, 200, 0.01)
+    traffic.webhook("binance", "stored")
     return text_of(full()) + traffic.as_text().decode()
 
 

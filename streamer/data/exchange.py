@@ -1,0 +1,95 @@
+"""Coinbase as one of the providers: what is streamed is read, and only ranges of candles are asked for.
+
+A price of a product that is streamed costs no call; one that is not goes the reader's way, which counts against the
+exchange's own budget and has the product streamed from then on. Ranges count against the same budget.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from streamer.data.ask import Ask, Found, Value
+from streamer.data.provider import Progress, Provider
+from streamer.errors import ConfigError, NoData, RestUnavailable, StreamerError, UnknownProduct, UnknownSymbol
+from streamer.gateway.admission import budgets
+from streamer.gateway.caller import scope_of
+from streamer.gateway.requests import MAX_CANDLES
+from streamer.model import Candle, Granularity, Reading, Source, Ticker, Tier
+from streamer.providers.adapter import Access
+from streamer.providers.base import Budget, Call
+from streamer.providers.coinbase import CoinbasePublic
+from streamer.providers.http import HttpClient
+from streamer.providers.shape import Bar, Instrument, Interval, Price, Series
+from streamer.reader.questions import How
+from streamer.reader.reader import AsyncReader
+from streamer.settings import Settings
+from streamer.store.connect import Store
+from streamer.store.copies import StoredCopy
+from streamer.store.keys import Keys
+
+_GRANULARITY: Final = {
+    Interval.M1: Granularity.ONE_MINUTE,
+    Interval.M5: Granularity.FIVE_MINUTE,
+    Interval.M15: Granularity.FIFTEEN_MINUTE,
+    Interval.M30: Granularity.THIRTY_MINUTE,
+    Interval.H1: Granularity.ONE_HOUR,
+    Interval.H4: Granularity.FOUR_HOUR,
+    Interval.D1: Granularity.ONE_DAY,
+}
+
+
+class Exchange(Provider):
+    """Coinbase, by way of the reader."""
+
+    def __init__(
+        self, access: Access, url: str, reader: AsyncReader, settings: Settings, http: HttpClient, store: Store
+    ) -> None:
+        adapter = CoinbasePublic(Access(access.url or url, access.key, access.plan))
+        windows = budgets(settings)[Budget.MARKET]
+        keys = Keys(settings.key_prefix)
+        super().__init__(adapter, windows, http, store, keys, scope=scope_of(adapter.access.url or url))
+        self._reader = reader
+
+    async def find(
+        self, ask: Ask, call: Call, now_s: int, *, max_age_s: float | None = None, progress: Progress | None = None
+    ) -> Found[Value]:
+        """Read what the reader can read, and ask for ranges."""
+        if ask.interval is not None and (ask.from_s is not None or ask.count > MAX_CANDLES):
+            return await super().find(ask, call, now_s, max_age_s=max_age_s, progress=progress)
+        how: How = {"priority": call.priority, "max_age_s": max_age_s}
+        if call.deadline is not None:
+            how["timeout_s"] = max(0.01, call.deadline - time.monotonic())
+        try:
+            if ask.interval is None:
+                return _price(ask, await self._reader.ticker(str(ask.symbol), **how))
+            granularity = _GRANULARITY[ask.interval]
+            return _series(ask, await self._reader.candles(str(ask.symbol), granularity, ask.count, **how))
+        except UnknownProduct as exc:
+            raise UnknownSymbol("coinbase symbol", str(exc)) from exc
+        except ConfigError as exc:
+            raise UnknownSymbol("coinbase symbol", exc.rule) from exc
+        except StreamerError as exc:
+            raise RestUnavailable(f"coinbase {ask.what}", str(exc)) from exc
+
+    def is_foreign(self, copy: StoredCopy) -> bool:
+        """Whether a copy is of another maker; whether Redis holds those of the simulator, the URL tells."""
+        return copy.source not in (self.name, Source.SIMULATOR)
+
+
+def _price(ask: Ask, reading: Reading[Ticker]) -> Found[Value]:
+    as_of_ms = int(reading.as_of.timestamp() * 1000)
+    # A quiet product on a live feed is live, however old its last trade is.
+    price = Price(
+        ask.symbol, reading.value.price, Instrument.SPOT, as_of_ms, is_live=reading.tier is not Tier.STALE
+    )
+    return Found(price, "coinbase", reading.tier, reading.age_s, reading.source, reading.reason)
+
+
+def _series(ask: Ask, reading: Reading[tuple[Candle, ...]]) -> Found[Value]:
+    assert ask.interval is not None
+    if not reading.value:
+        raise NoData(f"coinbase {ask.what}", "it has none in that time")
+    bars = tuple(Bar(c.start_s, c.open, c.high, c.low, c.close, c.volume, c.closed) for c in reading.value)
+    series = Series(ask.symbol, ask.interval, Instrument.SPOT, bars)
+    return Found(series, "coinbase", reading.tier, reading.age_s, reading.source, reading.reason)

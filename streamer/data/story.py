@@ -1,0 +1,64 @@
+"""What became of one question: whom it went to, in which order, and why an answer is from where it is. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from streamer.errors import RestError, StreamerError
+
+
+class Fate(StrEnum):
+    """What became of one provider's turn."""
+
+    SERVED = "served"
+    LEFT_OUT = "left out"
+    """Not asked at all."""
+    FAILED = "failed"
+    REFUSED = "refused"
+    """It answered, and has not what was asked for."""
+    LATE = "late"
+    """Somebody else was asked beside it, or instead."""
+    PASSED_OVER = "passed over"
+    """It had something; something better was served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One provider's turn.
+
+    Attributes:
+        why: In words.
+        took_ms: How long it took, 0.0 where nothing was waited for.
+        error: Name of the error's kind, "" where there was none.
+    """
+
+    provider: str
+    fate: Fate
+    why: str
+    took_ms: float = 0.0
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Story:
+    """All turns, in the order in which they came to an end."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def tell(self, provider: str, fate: Fate, why: str, took_s: float = 0.0, error: str = "") -> None:
+        """Add a turn."""
+        self.steps.append(Step(provider, fate, why, round(took_s * 1000, 1), error))
+
+    def failed(self, provider: str, error: StreamerError, took_s: float) -> None:
+        """Add a turn that brought an error."""
+        why = error.why if isinstance(error, RestError) else str(error)
+        self.tell(provider, Fate.FAILED, why, took_s, type(error).__name__)
+
+    @property
+    def tiers(self) -> dict[str, str]:
+        """What each provider said, the first word counts: a second question is about what stands in."""
+        said: dict[str, str] = {}
+        for step in self.steps:
+            said.setdefault(step.provider, step.why)
+        return said

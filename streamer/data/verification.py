@@ -1,0 +1,83 @@
+"""Several providers asked for the same price, and held against one another: who is to be believed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from streamer.data.ask import Ask, Found, stand_in
+from streamer.data.story import Fate, Story
+from streamer.errors import StreamerError, UnknownSymbol
+from streamer.quality.agreement import Agreement, Comparison, compare
+
+MOST: int = 5
+"""So many providers are asked at most: each one costs a call of its budget."""
+FRESH_S = 30.0
+"""Copies that are older are not compared: prices move."""
+
+Find = Callable[[str, Ask], Awaitable[Found[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What asking around has come to.
+
+    Attributes:
+        found: What each provider says, by name.
+        comparison: What comparable ones of them come to.
+    """
+
+    found: dict[str, Found[Any]]
+    comparison: Comparison
+    story: Story = field(default_factory=Story)
+
+    def of(self, provider: str) -> Agreement | None:
+        """Return the group that a provider's price was compared in."""
+        for agreement in self.comparison.agreements:
+            if provider in agreement.deviation_bp:
+                return agreement
+        return None
+
+    def is_believed(self, provider: str) -> bool:
+        """Whether a provider is not known to be the one who is wrong."""
+        agreement = self.of(provider)
+        return agreement is None or not agreement.is_clear or provider not in agreement.dissenters
+
+
+async def ask_around(
+    names: Sequence[str], ask: Ask, find: Find, *, timeout_s: float, tolerance_bp: Decimal, story: Story
+) -> Verification:
+    """Ask providers all at once, and compare what has come within the time.
+
+    Who has not the very symbol is asked for what stands in for it, which is compared with its like only.
+    """
+
+    async def one(name: str) -> Found[Any]:
+        try:
+            return await find(name, ask)
+        except UnknownSymbol:
+            near = stand_in(ask.symbol)
+            if near is None:
+                raise
+            return await find(name, ask.of(near))
+
+    tasks = {name: asyncio.ensure_future(one(name)) for name in names[:MOST]}
+    if tasks:
+        _, late = await asyncio.wait(tasks.values(), timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+    found: dict[str, Found[Any]] = {}
+    for name, task in tasks.items():
+        if task.cancelled():
+            story.tell(name, Fate.LATE, "no answer in time")
+            continue
+        try:
+            found[name] = task.result()
+        except StreamerError as exc:
+            story.failed(name, exc, 0.0)
+    prices = {name: one.value for name, one in found.items()}
+    return Verification(found, compare(prices, tolerance_bp=tolerance_bp), story)
