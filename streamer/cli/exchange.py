@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -38,11 +39,19 @@ class Exchange:
 
     Attributes:
         settings: With the addresses of the exchange, and the key that it takes.
+        provider_urls: Where other providers are played, by name; nothing where the exchange is a real one.
     """
 
     settings: Settings
     source: Source
     name: str
+    provider_urls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    settings: Mapping[str, str]
+    provider_urls: Mapping[str, str]
 
 
 def brings_its_own(settings: Settings) -> bool:
@@ -93,8 +102,9 @@ async def exchange(
     if name == "simulator" and not given_url:
         async with _simulator(simulated_products([*settings.products, *products])) as addresses:
             # Never our own key: it has nothing to do with a simulated account.
-            own = {"api_key": None, "api_secret": None} | addresses
-            yield Exchange(settings.model_copy(update=own), Source.SIMULATOR, "simulator")
+            own = {"api_key": None, "api_secret": None, **addresses.settings}
+            simulated = settings.model_copy(update=own)
+            yield Exchange(simulated, Source.SIMULATOR, "simulator", addresses.provider_urls)
     else:
         source = Source.SIMULATOR if name == "simulator" else Source.COINBASE
         yield Exchange(settings, source, urlsplit(settings.ws_url).netloc)
@@ -106,8 +116,8 @@ def simulated_products(asked: Iterable[str]) -> list[str]:
 
 
 @asynccontextmanager
-async def _simulator(products: Collection[str]) -> AsyncIterator[dict[str, str]]:
-    """Run the simulator as a child process, so that it is as far from us as an exchange is; yield its settings."""
+async def _simulator(products: Collection[str]) -> AsyncIterator[_Addresses]:
+    """Run the simulator as a child process, so that it is as far from us as an exchange is; yield where it is."""
     with TemporaryDirectory(prefix="streamer-") as folder:
         key_file = Path(folder) / "key.json"
         command = [
@@ -121,7 +131,7 @@ async def _simulator(products: Collection[str]) -> AsyncIterator[dict[str, str]]
             "--rest-port",
             "0",
         ]
-        command += ["--die-with-parent", "--make-key", str(key_file)]
+        command += ["--providers", "--die-with-parent", "--make-key", str(key_file)]
         command += ["--products", ",".join(products), "--rate", str(_TICKS_PER_PRODUCT_S * len(products))]
         # Its own session: Ctrl-C in the terminal goes to us, and we end it when the feeds have let go.
         process = await asyncio.create_subprocess_exec(
@@ -134,23 +144,26 @@ async def _simulator(products: Collection[str]) -> AsyncIterator[dict[str, str]]
         )
         try:
             addresses = await _addresses(process)
-            yield {
-                "ws_url": addresses["url"],
-                "ws_user_url": addresses["user_url"],
-                "rest_url": addresses["rest_url"],
-                "key_file": str(key_file),
-            }
+            yield _Addresses(
+                {
+                    "ws_url": addresses["url"],
+                    "ws_user_url": addresses["user_url"],
+                    "rest_url": addresses["rest_url"],
+                    "key_file": str(key_file),
+                },
+                addresses["providers"],
+            )
         finally:
             await _end(process)
 
 
-async def _addresses(process: Process) -> dict[str, str]:
+async def _addresses(process: Process) -> dict[str, Any]:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(_SIMULATOR_START_S):
             line = await process.stdout.readline()
-        addresses: dict[str, str] = orjson.loads(line)
-        return {name: addresses[name] for name in ("url", "user_url", "rest_url")}
+        addresses: dict[str, Any] = orjson.loads(line)
+        return {name: addresses[name] for name in ("url", "user_url", "rest_url", "providers")}
     except (TimeoutError, ValueError, KeyError, TypeError) as exc:  # ValueError: no JSON, or no end of a line
         raise StreamerError("the simulator did not start; try it by itself: streamer simulate") from exc
 

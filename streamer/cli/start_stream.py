@@ -190,6 +190,7 @@ async def _stream(
             products=products,
             defaults=config.products,
             gateway=lambda: _rest_facts(standing, refreshers),
+            provider_urls=market.provider_urls,
         )
         if there.warning:
             log.warning("key.open", note=there.warning)

@@ -7,19 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from streamer.coinbase.transport import tls_context
 from streamer.data.alarm import Alarm
 from streamer.data.ask import Ask, Served, bars_of
-from streamer.data.exchange import Exchange
 from streamer.data.holds import parse_hold
 from streamer.data.keeper import Keeper, Scored
 from streamer.data.manager import How, Manager
-from streamer.data.provider import Provider, windows_of
-from streamer.data.settings import DataSettings, adapter_of, load_data, load_provider
+from streamer.data.provider import Provider
+from streamer.data.roster import Roster
+from streamer.data.settings import DataSettings, adapter_of, load_data
 from streamer.data.verification import Verification
-from streamer.errors import StoreUnavailable, StreamerError
+from streamer.errors import StoreUnavailable
 from streamer.providers.base import Budget
-from streamer.providers.http import HttpClient
 from streamer.providers.registry import ADAPTERS
 from streamer.providers.shape import AssetClass, Instrument, Interval, Price, Series, Symbol
 from streamer.reader.reader import AsyncReader
@@ -28,7 +26,6 @@ from streamer.store.connect import Store
 from streamer.store.keys import Keys
 from streamer.webhooks.prices import PriceUpdate
 
-COINBASE: Final = "coinbase"
 LIMIT: Final = 100
 """How many bars are given, where nothing else is said."""
 _SCORES_S: Final = 5.0
@@ -52,18 +49,15 @@ class DataDesk:
         self, reader: AsyncReader, store: Store, settings: Settings, data: DataSettings | None = None
     ) -> None:
         self.settings = data if data is not None else load_data()
-        self._reader, self._store, self._config = reader, store, settings
-        self._keys = Keys(settings.key_prefix)
-        self._http = HttpClient(lambda url: tls_context(url, settings.ca_file))
-        self._providers: dict[str, Provider] = {name: self._made(name) for name in ADAPTERS if name != COINBASE}
-        self._exchange_url: str | None = None
+        self._store = store
+        self._roster = Roster(reader, store, settings)
         self._scored_at = -_SCORES_S
         self.alarm = Alarm(self.settings)
-        self.keeper = Keeper(store, self._keys, self.alarm.tell)
+        self.keeper = Keeper(store, Keys(settings.key_prefix), self.alarm.tell)
         self.manager = Manager(
             store,
             self.settings,
-            self._providers,
+            self.providers,
             heard=self.keeper.heard,
             scores=self.keeper.known,
             compared=self.keeper.compared,
@@ -72,7 +66,7 @@ class DataDesk:
     @property
     def providers(self) -> Mapping[str, Provider]:
         """All providers, by name; the exchange only once something has been asked."""
-        return self._providers
+        return self._roster.providers
 
     async def price(self, symbol: Symbol, how: How = How()) -> Served[Price]:  # noqa: B008 - immutable
         """Return a price.
@@ -119,7 +113,7 @@ class DataDesk:
         Raises:
             StoreUnavailable: Redis does not answer.
         """
-        taker = self._providers.get(provider)
+        taker = self.providers.get(provider)
         if taker is None:
             return  # a relay of another name: its events can be read in Redis
         symbol = update.symbol
@@ -138,14 +132,14 @@ class DataDesk:
         Raises:
             StoreUnavailable: Redis cannot tell.
         """
-        await self._know_exchange()
+        await self._roster.know()
         scores = await self.keeper.scores()
         rows = [await self._row(name, [one for one in scores if one.provider == name]) for name in ADAPTERS]
         order = {asset.value: list(self.settings.order(asset)) for asset in AssetClass}
         return {"providers": rows, "order": order, "by_score": self.settings.providers_by_score}
 
     async def _row(self, name: str, scored: Sequence[Scored]) -> dict[str, Any]:
-        provider = self._providers[name]
+        provider = self.providers[name]
         raw = await self._store.answer(self._store.client.get(provider.held_key))
         now_ms = int(time.time() * 1000)
         hold, adapter = parse_hold(raw, now_ms), provider.adapter
@@ -184,9 +178,7 @@ class DataDesk:
         """End all that is under way."""
         await self.keeper.close()
         await self.alarm.close()
-        for provider in self._providers.values():
-            await provider.close()
-        await self._http.close()
+        await self._roster.close()
 
     async def _ask(self, ask: Ask, how: How) -> Served[Any]:
         await self._ready(how)
@@ -195,27 +187,8 @@ class DataDesk:
     async def _ready(self, how: How) -> None:
         if how.provider is not None:
             adapter_of(how.provider)
-        await self._know_exchange()
+        await self._roster.know()
         if self.settings.providers_by_score and time.monotonic() - self._scored_at > _SCORES_S:
             self._scored_at = time.monotonic()
             with suppress(StoreUnavailable):
                 await self.keeper.scores()
-
-    async def _know_exchange(self) -> None:
-        """Have the exchange among the providers: the one whose data Redis holds, as the reader sees it."""
-        try:
-            url = await self._reader.calls.url()
-        except StreamerError:
-            url = self._config.rest_url  # nobody says where REST is; what is streamed can be read all the same
-        if url != self._exchange_url:
-            former = self._providers.get(COINBASE)
-            access, _ = load_provider(COINBASE)
-            self._providers[COINBASE] = Exchange(access, url, self._reader, self._config, self._http, self._store)
-            self._exchange_url = url
-            if former is not None:
-                await former.close()
-
-    def _made(self, name: str) -> Provider:
-        access, budget = load_provider(name)
-        adapter = adapter_of(name)(access)
-        return Provider(adapter, windows_of(adapter.limits, budget), self._http, self._store, self._keys)

@@ -14,6 +14,7 @@ from streamer.data.provider import Progress, Provider
 from streamer.errors import ConfigError, NoData, RestUnavailable, StreamerError, UnknownProduct, UnknownSymbol
 from streamer.gateway.admission import budgets
 from streamer.gateway.caller import scope_of
+from streamer.gateway.flight import UNKNOWN_S
 from streamer.gateway.requests import MAX_CANDLES
 from streamer.model import Candle, Granularity, Reading, Source, Ticker, Tier
 from streamer.providers.adapter import Access
@@ -28,6 +29,7 @@ from streamer.store.connect import Store
 from streamer.store.copies import StoredCopy
 from streamer.store.keys import Keys
 
+_MOST_UNKNOWN: Final = 1000
 _GRANULARITY: Final = {
     Interval.M1: Granularity.ONE_MINUTE,
     Interval.M5: Granularity.FIVE_MINUTE,
@@ -50,6 +52,7 @@ class Exchange(Provider):
         keys = Keys(settings.key_prefix)
         super().__init__(adapter, windows, http, store, keys, scope=scope_of(adapter.access.url or url))
         self._reader = reader
+        self._unknown: dict[str, float] = {}
 
     async def find(
         self, ask: Ask, call: Call, now_s: int, *, max_age_s: float | None = None, progress: Progress | None = None
@@ -57,6 +60,8 @@ class Exchange(Provider):
         """Read what the reader can read, and ask for ranges."""
         if ask.interval is not None and (ask.from_s is not None or ask.count > MAX_CANDLES):
             return await super().find(ask, call, now_s, max_age_s=max_age_s, progress=progress)
+        if self._unknown.get(str(ask.symbol), 0.0) > time.monotonic():
+            raise UnknownSymbol("coinbase symbol", f"the exchange has no product {ask.symbol}")
         how: How = {"priority": call.priority, "max_age_s": max_age_s}
         if call.deadline is not None:
             how["timeout_s"] = max(0.01, call.deadline - time.monotonic())
@@ -66,6 +71,9 @@ class Exchange(Provider):
             granularity = _GRANULARITY[ask.interval]
             return _series(ask, await self._reader.candles(str(ask.symbol), granularity, ask.count, **how))
         except UnknownProduct as exc:
+            if len(self._unknown) >= _MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[str(ask.symbol)] = time.monotonic() + UNKNOWN_S
             raise UnknownSymbol("coinbase symbol", str(exc)) from exc
         except ConfigError as exc:
             raise UnknownSymbol("coinbase symbol", exc.rule) from exc

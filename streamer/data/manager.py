@@ -7,6 +7,7 @@ manager.bars("SPY", Interval.D1, count=100)
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from streamer.store.connect import Store
 
 DELAYED_S: Final = 3600.0
 """What is not live may be so old, and is still worth more than asking the next one."""
+_NO_FAILURE: Final = (Fate.LEFT_OUT, Fate.REFUSED, Fate.SERVED)
 _SCORE_STEP: Final = 10
 """Scores that differ by less do not change the order."""
 
@@ -262,7 +264,7 @@ class Manager:
         allowed = [found for found in spare if how.max_age_s is None or found.age_s <= how.max_age_s]
         if not allowed:
             return None
-        best = min(allowed, key=lambda found: (found.tier is Tier.STALE, found.age_s + (value_age_s(found) or 0)))
+        best = min(allowed, key=_oldness)
         is_stale = best.tier is Tier.STALE or best.value.is_live
         tier = Tier.STALE if is_stale else best.tier
         story.tell(best.provider, Fate.SERVED, f"{tier}: nobody has anything better")
@@ -277,7 +279,7 @@ class Manager:
             found = Found(value, found.provider, found.tier, found.age_s, found.source, found.why)
         if value.symbol != ask.symbol:
             reasons.append(f"{value.symbol} stands in for {ask.symbol}: it is not the same")
-        first = next((step for step in story.steps if step.fate not in (Fate.LEFT_OUT, Fate.SERVED)), None)
+        first = next((step for step in story.steps if step.fate not in _NO_FAILURE), None)
         if first is not None and first.provider != found.provider:
             reasons.append(f"{first.provider} was asked first: {first.why}")
         if found.tier is Tier.STALE:
@@ -288,6 +290,12 @@ class Manager:
             reasons.append(value.note)
         title = self.providers[found.provider].title
         return Served(ask.symbol, found, title, value_age_s(found), "; ".join(reasons) or None, story)
+
+
+def _oldness(found: Found[Any]) -> tuple[bool, float]:
+    """What is stale is older than what is not, and what has no time older than what has one."""
+    age_s = value_age_s(found)
+    return found.tier is Tier.STALE, math.inf if age_s is None else age_s
 
 
 def value_age_s(found: Found[Any]) -> float | None:

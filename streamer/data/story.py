@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from streamer.errors import RestError, StreamerError
+from streamer.errors import BadInterval, NoData, NotEntitled, RestError, StreamerError, UnknownSymbol
+
+_HAS_NOT = (UnknownSymbol, BadInterval, NotEntitled, NoData)
 
 
 class Fate(StrEnum):
@@ -53,7 +55,8 @@ class Story:
     def failed(self, provider: str, error: StreamerError, took_s: float) -> None:
         """Add a turn that brought an error."""
         why = error.why if isinstance(error, RestError) else str(error)
-        self.tell(provider, Fate.FAILED, why, took_s, type(error).__name__)
+        fate = Fate.REFUSED if isinstance(error, _HAS_NOT) else Fate.FAILED
+        self.tell(provider, fate, why, took_s, type(error).__name__)
 
     @property
     def tiers(self) -> dict[str, str]:

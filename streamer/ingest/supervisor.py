@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -60,6 +60,7 @@ class Supervisor:
             at once where it is not.
         defaults: Asked for where neither this command nor the wanted set names anything.
         gateway: Returns how REST stands for all processes, to be reported with the rest.
+        provider_urls: Where a simulator plays other providers, by name; whoever reads this Redis asks there.
 
     Attributes:
         beat_at: When the last look around began (monotonic): about once a second, whatever state Redis is in.
@@ -74,9 +75,10 @@ class Supervisor:
         products: Collection[ProductId] = (),
         defaults: Collection[ProductId] = (),
         gateway: Callable[[], dict[str, Any] | None] = lambda: None,
+        provider_urls: Mapping[str, str] | None = None,
     ) -> None:
         self._settings, self._store, self._upstream = settings, store, upstream
-        self._gateway = gateway
+        self._gateway, self._provider_urls = gateway, dict(provider_urls or {})
         self.keys = Keys(settings.key_prefix)
         self.lease = Lease(store, self.keys, SHARD, name=owner_name(), ttl_s=settings.lease_s)
         self.sink = Sink(store, self.keys, self.lease, user_feed=Streams.user_stamp(SHARD, upstream))
@@ -251,6 +253,7 @@ class Supervisor:
             "feeds": [feed_status(one, alive_ms=self._on_redis_clock(one.proof_at)) for one in facts],
             "products": products_status(len(self._wanted), facts),
             "rest_url": None if self._upstream.rest is None else self._settings.rest_url,
+            "provider_urls": self._provider_urls,
             "stale_after_ms": int(self._settings.stale_after_s * 1000),
             "sink": sink.status(),
             "frames": {

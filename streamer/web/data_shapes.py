@@ -8,7 +8,7 @@ from pydantic import Field
 
 from streamer.web.shapes import Number, Shape
 
-Fate = Literal["served", "left out", "failed", "late", "passed over"]
+Fate = Literal["served", "left out", "failed", "refused", "late", "passed over"]
 Severity = Literal["low", "medium", "high"]
 
 
