@@ -19,6 +19,8 @@ from streamer.quality.statistics import DOUBT, GRAVE, LEAST, WARN, WINDOW, hampe
 
 FACTOR: Final = math.log(2)
 """A return of more is a wrong unit rather than a move."""
+_WRONG_MOVE: Final = 0.005
+"""A spike of less than 50 bp may be rare for a quiet price, and is no proof that it is wrong."""
 _TAKEN_BACK: Final = 0.5
 """What share of a return the next one must take back for both to be a spike."""
 _LEAST_SIGMA: Final = 1e-5
@@ -107,8 +109,9 @@ def _told_by_the_next(point: _Point, following: _Point | None, move: float, size
         code = Code.FACTOR if is_factor else Code.UNUSUAL
         return _found(point, code, Severity.HIGH if is_factor else Severity.MEDIUM, move, size)
     if (point.close - following.close) * math.copysign(1, move) >= _TAKEN_BACK * abs(move):
+        is_wrong = is_factor or (size > GRAVE and abs(move) >= _WRONG_MOVE)
         code = Code.FACTOR if is_factor else Code.SPIKE
-        return _found(point, code, Severity.HIGH if is_factor or size > GRAVE else Severity.MEDIUM, move, size)
+        return _found(point, code, Severity.HIGH if is_wrong else Severity.MEDIUM, move, size)
     code = Code.FACTOR if is_factor else Code.LEVEL_SHIFT
     return _found(point, code, Severity.MEDIUM if is_factor else Severity.LOW, move, size)
 

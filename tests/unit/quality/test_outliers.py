@@ -75,10 +75,15 @@ def test_a_factor_is_always_found(factor: str) -> None:
 
 
 def test_one_tick_of_a_stable_coin_is_no_outlier() -> None:
-    """All returns are 0 or one tick: one tick more is as usual, thirty are not."""
-    closes = [Decimal("1.0001")] * 30 + [Decimal("1.0002"), Decimal("1.0001"), Decimal("1.0031"), Decimal("1.0001")]
-    held = [Bar(START_S + 60 * i, c, c, c, c, Decimal(1)) for i, c in enumerate(closes)]
-    assert found(held) == [(Code.SPIKE, Severity.HIGH, 32)]
+    """All returns are 0 or one tick: one tick more is as usual, thirty are not; wrong they are from 50 bp on."""
+
+    def told(spike: str) -> list[tuple[Code, Severity, int | None]]:
+        closes = [Decimal("1.0001")] * 30 + [*map(Decimal, ("1.0002", "1.0001", spike, "1.0001"))]
+        return found([Bar(START_S + 60 * i, c, c, c, c, Decimal(1)) for i, c in enumerate(closes)])
+
+    assert told("1.0002") == []
+    assert told("1.0031") == [(Code.SPIKE, Severity.MEDIUM, 32)]
+    assert told("1.0055") == [(Code.SPIKE, Severity.HIGH, 32)]
 
 
 def test_a_gap_lets_prices_move_further() -> None:
