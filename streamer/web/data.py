@@ -17,6 +17,8 @@ from streamer.data.desk import LIMIT, DataDesk
 from streamer.data.manager import How
 from streamer.errors import ConfigError
 from streamer.model import Priority
+from streamer.providers.registry import ADAPTERS
+from streamer.providers.shape import Interval
 from streamer.providers.symbols import parse_symbol
 from streamer.quality.validation import validate as validated
 from streamer.web import data_shapes as shapes
@@ -34,14 +36,28 @@ _OK: Final[dict[int | str, dict[str, Any]]] = {
         },
     }
 }
-_ANSWERS: Final = _OK | documented(422, 503)
+_ANSWERS: Final = _OK | documented(404, 422, 503)
 _UNIX: Final = re.compile(r"\d{9,11}", re.ASCII)
 
+_NAMES: Final[dict[str, Any]] = {"anyOf": [{"type": "string", "enum": list(ADAPTERS)}, {"type": "null"}]}
+_LENGTHS: Final[dict[str, Any]] = {"enum": [interval.value for interval in Interval]}
+
 SymbolQuery = Annotated[
-    str, Query(max_length=44, description="BTC-USD, BTCUSDT, BTC/USD, X:BTCUSD, SPY", examples=["BTC-USD"])
+    str,
+    Query(
+        max_length=44,
+        description="BTC-USD, BTCUSDT, BTC/USD, X:BTCUSD, SPY",
+        examples=["BTC-USD"],
+        json_schema_extra={"pattern": "^[A-Za-z0-9:/._-]{1,44}$"},
+    ),
 ]
 ProviderQuery = Annotated[
-    str | None, Query(max_length=20, description="only this one; by default in the order of the settings")
+    str | None,
+    Query(
+        max_length=20,
+        description="only this one; by default in the order of the settings",
+        json_schema_extra=_NAMES,
+    ),
 ]
 AgeQuery = Annotated[float | None, Query(ge=0, le=1e9, description="oldest acceptable age in seconds")]
 TimeoutQuery = Annotated[float | None, Query(gt=0, le=30, description="seconds to wait for all providers")]
@@ -86,7 +102,7 @@ async def price(
 async def ohlcv(
     request: Request,
     symbol: SymbolQuery,
-    interval: Annotated[str, Query(max_length=8, description="1m, 5m, 15m, 30m, 1h, 4h or 1d")] = "1h",
+    interval: Annotated[str, Query(max_length=8, description="length of a bar", json_schema_extra=_LENGTHS)] = "1h",
     start: TimeQuery = None,
     end: TimeQuery = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="most bars; the newest of them")] = LIMIT,

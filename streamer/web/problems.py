@@ -19,6 +19,7 @@ from streamer.errors import (
     StreamerError,
     Unavailable,
     UnknownProduct,
+    UnknownSymbol,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -138,6 +139,8 @@ def of_error(exc: StreamerError, **more: Any) -> Response:
     if isinstance(exc, StoreUnavailable):
         why = exc.why or "no answer"
         return problem(503, "redis-unavailable", "Redis is unavailable", why, headers=_later(None))
+    if isinstance(exc, UnknownSymbol):
+        return problem(404, "unknown-symbol", "Unknown symbol", exc.why, **more)
     if isinstance(exc, RestRateLimited):
         return problem(503, "rate-limited", "The exchange limits us", str(exc), headers=_later(exc.retry_after_s))
     return problem(503, "failed", "Not possible now", str(exc), headers=_later(getattr(exc, "retry_after_s", None)))

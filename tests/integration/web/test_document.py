@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamer.web import shapes
+from streamer.web import data_shapes, shapes
 from streamer.web.problems import Problem
 from tests.integration.web.rig import TOKEN, Api
 
@@ -32,7 +32,12 @@ ROUTES: dict[str, dict[str, set[str]]] = {
     "/api/v1/system/health": {"get": {"503"}},
     "/api/v1/stream": {"get": {"422", "503"}},
 }
-PARAMETERS = {"/tickers": {"product_ids": "BTC-USD"}, "/candles/{product_id}": {"limit": "5"}}
+PARAMETERS = {
+    "/tickers": {"product_ids": "BTC-USD"},
+    "/candles/{product_id}": {"limit": "5"},
+    "/api/v1/data/price": {"symbol": "BTC-USD"},
+    "/api/v1/data/ohlcv": {"symbol": "BTC-USD", "interval": "5m", "limit": "2", "validate": "true"},
+}
 ANYWHERE = {"200", "403", "421", "429", "431"}
 
 
@@ -103,7 +108,8 @@ async def test_real_answers_are_what_is_documented(guarded: Api) -> None:
         )
         assert answer.status_code == 200, (path, answer.text)
         assert content["schema"], path
-        shape = getattr(shapes, content["schema"]["$ref"].rpartition("/")[2])
+        name = content["schema"]["$ref"].rpartition("/")[2]
+        shape = getattr(shapes, name, None) or getattr(data_shapes, name)
         said = shape.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         said.pop("$defs", None)
         assert document["components"]["schemas"][shape.__name__] == said, path

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamer.providers.registry import ADAPTERS
 from streamer.store.connect import Store
 from streamer.store.counters import Counters
 from streamer.store.keys import Keys
@@ -132,6 +133,22 @@ def _has_told(system: System, name: str) -> bool:
 
 
 # -- what happens is told -----------------------------------------------------------------------------------------
+
+
+def test_providers_are_told(system: System) -> None:
+    """Budgets and holds of all of them, by each instance; a score once one of them has been asked."""
+    assert system.first.get("/api/v1/data/price?symbol=BTC-USD").json()["provider"] == "coinbase"
+    btc = {"provider": "coinbase", "symbol": "BTC-USD"}
+    wait_until(lambda: system.scrape(system.second).values("streamer_data_score", **btc), 10)
+    told = system.scrape(system.second)
+    assert 0 < told.value("streamer_data_score", **btc) <= 100
+    held = {
+        sample.labels["provider"]: sample.value for sample in told.samples if sample.name == "streamer_data_held"
+    }
+    assert held == dict.fromkeys(ADAPTERS, 0.0)
+    for provider in ADAPTERS:
+        limits = told.values("streamer_data_budget_limit", provider=provider)
+        assert limits and len(limits) == len(told.values("streamer_data_budget_used", provider=provider))
 
 
 def test_frames_feeds_and_writes_are_told(system: System) -> None:

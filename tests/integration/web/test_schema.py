@@ -18,7 +18,8 @@ FAST: Final = {"STREAMER_API_CALLS_PER_S": "1e9", "STREAMER_MARKET_CALLS_PER_MIN
 # Deterministic, and not fed with answers: the same requests every time, whatever an exchange that moves has said.
 # Changes have a rate that no setting raises, and a method that is none of a route's counts as a change: of those
 # only OPTIONS is tried here. What is too large is refused as that, whatever else is wrong with it. Our own check,
-# of promises.py, knows when 503 is right.
+# of promises.py, knows when 503 is right. That a symbol names something, or that a range ends after it begins, no
+# schema can say.
 HOW: Final = """
 hooks = "promises.py"
 [generation]
@@ -36,6 +37,11 @@ expected-statuses = [404, 413, 422, 431]
 [[operations]]
 include-method = "POST"
 rate-limit = "9/s"
+# Who asks to wait for a budget waits.
+[[operations]]
+include-path-regex = "^/api/v1/data/"
+request-timeout = 40
+checks.positive_data_acceptance.expected-statuses = [200, 401, 403, 404, 409, 422, 429, 503]
 """
 
 
