@@ -17,6 +17,7 @@ import structlog
 
 from streamer.data.settings import DataSettings
 from streamer.quality.alerts import Alert
+from streamer.webhooks import standard
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +36,8 @@ class Alarm:
 
     def __init__(self, settings: DataSettings) -> None:
         self._url = settings.alert_url.get_secret_value() if settings.alert_url is not None else None
-        secret = settings.alert_secret.get_secret_value() if settings.alert_secret is not None else ""
-        self._key = base64.b64decode(secret.removeprefix("whsec_"))
+        secret = settings.alert_secret
+        self._key = standard.key(secret.get_secret_value()) if secret is not None else b""
         self._tasks: set[asyncio.Task[None]] = set()
         self.sent = self.dropped = 0
 

@@ -17,6 +17,7 @@ from streamer.errors import ConfigError
 from streamer.providers.adapter import Access, Adapter
 from streamer.providers.registry import ADAPTERS
 from streamer.providers.shape import AssetClass
+from streamer.webhooks import standard
 
 K = TypeVar("K", bound=BaseSettings)
 
@@ -97,7 +98,15 @@ class DataSettings(BaseSettings):
     @classmethod
     def _sound_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            check_base_url(value.get_secret_value())
+            address, _, _ = value.get_secret_value().partition("?")  # some receivers want a token there
+            check_base_url(address)
+        return value
+
+    @field_validator("alert_secret")
+    @classmethod
+    def _sound_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            standard.key(value.get_secret_value())
         return value
 
     def order(self, asset: AssetClass) -> tuple[str, ...]:
@@ -122,6 +131,7 @@ def check_base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+_SECRETS: Final = ("key", "alert_url", "alert_secret")
 _VARIABLE: Final = {"alphavantage": "ALPHA_VANTAGE"}
 
 
@@ -136,7 +146,10 @@ def load_data() -> DataSettings:
     Raises:
         ConfigError: A value breaks a rule. Names the setting, the value (secrets hidden) and the rule.
     """
-    return _read(DataSettings, "STREAMER_")
+    found = _read(DataSettings, "STREAMER_")
+    if found.alert_url is not None and found.alert_secret is None:
+        raise ConfigError("STREAMER_ALERT_SECRET", None, f"alerts are signed: {standard.RULE}")
+    return found
 
 
 def load_provider(name: str) -> tuple[Access, Budget]:
@@ -162,7 +175,9 @@ def _read(kind: type[K], prefix: str) -> K:
         cause = (first.get("ctx") or {}).get("error")
         if isinstance(cause, ConfigError):
             raise ConfigError(f"{prefix}{name.upper()}", cause.value, cause.rule) from exc
-        shown = "(hidden)" if name in ("key", "alert_url", "alert_secret") else first.get("input")
+        shown = (
+            "(hidden)" if not first["loc"] or name in ("key", "alert_url", "alert_secret") else first.get("input")
+        )
         raise ConfigError(f"{prefix}{name.upper()}", shown, first["msg"].removeprefix("Value error, ")) from exc
 
 
