@@ -173,12 +173,11 @@ def _read(kind: type[K], prefix: str) -> K:
         first = exc.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         cause = (first.get("ctx") or {}).get("error")
-        if isinstance(cause, ConfigError):
-            raise ConfigError(f"{prefix}{name.upper()}", cause.value, cause.rule) from exc
-        shown = (
-            "(hidden)" if not first["loc"] or name in ("key", "alert_url", "alert_secret") else first.get("input")
-        )
-        raise ConfigError(f"{prefix}{name.upper()}", shown, first["msg"].removeprefix("Value error, ")) from exc
+        shown = cause.value if isinstance(cause, ConfigError) else first.get("input")
+        rule = cause.rule if isinstance(cause, ConfigError) else first["msg"].removeprefix("Value error, ")
+        if name in _SECRETS or not first["loc"]:
+            raise ConfigError(f"{prefix}{name.upper()}", "(hidden)", rule) from None  # its cause would tell
+        raise ConfigError(f"{prefix}{name.upper()}", shown, rule) from exc
 
 
 def describe_data() -> str:
