@@ -1,4 +1,4 @@
-"""`streamer explain PRODUCT`: what each tier has of a price, and why it is or is not served."""
+"""`streamer explain PRODUCT | --symbol S`: what each tier or provider has, and why it is or is not served."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streamer.cli.common import EXIT_CANNOT_TELL, add_redis_option, complain, need_redis_url, run_async, words
+from streamer.cli import story
+from streamer.cli.common import EXIT_CANNOT_TELL, complain, need_redis_url, run_async, words
+from streamer.cli.data import add_data_options, end_help
 from streamer.cli.plain import plain
 from streamer.errors import ConfigError, StreamerError
 from streamer.model import Explanation, ProductId, TierSays, parse_product_id
@@ -21,17 +23,24 @@ from streamer.reader.shown import ticker_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("product", metavar="PRODUCT_ID", help="such as BTC-USD")
-    parser.add_argument("--max-age-s", type=float, metavar="S", help="as if nothing older were wanted")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    add_redis_option(parser)
-    parser.epilog = "REST is not asked. exit status: 0 told, 2 bad input, 3 cannot tell: no Redis"
+    add = parser.add_argument
+    add("product", metavar="PRODUCT_ID", nargs="?", help="what is streamed, such as BTC-USD; REST is not asked")
+    add("--symbol", metavar="S", help="instead: ask other providers, and tell what became of each one's turn")
+    add("--interval", metavar="I", help="of bars, with --symbol; without it the price is asked for")
+    add("--json", action="store_true", help="print one JSON object")
+    add_data_options(parser)
+    end_help(parser, "0 told, 1 no provider has anything, 2 bad input, 3 cannot tell: no Redis")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    product_id = parse_product_id(arguments.product)
+    if (arguments.product is None) == (arguments.symbol is None):
+        raise ConfigError("explain", arguments.product or "nothing", "expected a product id, or --symbol")
     try:
+        if arguments.symbol is not None:
+            return story.execute(arguments)
+        _check_alone(arguments)
+        product_id = parse_product_id(arguments.product)
         url = need_redis_url(arguments.redis_url)
         return run_async(_explain(product_id, url, arguments.max_age_s, as_lines=arguments.json))
     except ConfigError:
@@ -39,6 +48,12 @@ def execute(arguments: argparse.Namespace) -> int:
     except StreamerError as exc:
         complain(exc)
         return EXIT_CANNOT_TELL
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    for name in ("interval", "provider", "timeout_s", "trading"):
+        if getattr(arguments, name):
+            raise ConfigError(f"--{name.replace('_', '-')}", getattr(arguments, name), "it goes with --symbol")
 
 
 async def _explain(product_id: ProductId, url: str, max_age_s: float | None, *, as_lines: bool) -> int:

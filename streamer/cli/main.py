@@ -12,6 +12,8 @@ from streamer.cli.common import run
 
 _COMMANDS = {
     "get": "print the newest price of products, with its tier and ages",
+    "price": "print the newest price from any provider, and compare several",
+    "ohlcv": "print, save or plot bars from any provider",
     "watch": "print every change of products as it is pushed",
     "explain": "print what each tier has of a price, and why it is or is not served",
     "serve": "serve the HTTP API by itself",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -12,10 +10,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from streamer.data import shown
-from streamer.data.ask import parse_interval
+from streamer.data.ask import parse_interval, seconds_of
 from streamer.data.desk import LIMIT, DataDesk
 from streamer.data.manager import How
-from streamer.errors import ConfigError
 from streamer.model import Priority
 from streamer.providers.registry import ADAPTERS
 from streamer.providers.shape import Interval
@@ -37,7 +34,6 @@ _OK: Final[dict[int | str, dict[str, Any]]] = {
     }
 }
 _ANSWERS: Final = _OK | documented(404, 422, 503)
-_UNIX: Final = re.compile(r"\d{9,11}", re.ASCII)
 
 _NAMES: Final[dict[str, Any]] = {"anyOf": [{"type": "string", "enum": list(ADAPTERS)}, {"type": "null"}]}
 _LENGTHS: Final[dict[str, Any]] = {"enum": [interval.value for interval in Interval]}
@@ -133,23 +129,6 @@ async def ohlcv(
 async def providers(request: Request) -> Response:
     """Return all providers: whether they can be asked, their budgets over all processes, their quality."""
     return answer(await desk_of(request).standing())
-
-
-def seconds_of(name: str, text: str | None) -> int | None:
-    """Return a time of a query in Unix seconds.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    if text is None:
-        return None
-    if _UNIX.fullmatch(text):
-        return int(text)
-    try:
-        found = datetime.fromisoformat(text)
-        return int((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError) as exc:
-        raise ConfigError(name, text, "expected a time such as 2026-11-20T15:00:00Z, or Unix seconds") from exc
 
 
 def answer(body: dict[str, Any]) -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -35,6 +35,7 @@ from streamer.health.look import look
 from streamer.health.metrics import Facts, families
 from streamer.store.counters import Counters
 from streamer.web.problems import documented
+from streamer.web.provider_metrics import ProviderFacts, calls_of, provider_families
 from streamer.web.service import Service, service_of
 
 router = APIRouter(tags=["system"])
@@ -176,6 +177,19 @@ async def facts_of(service: Service) -> Facts:
     return facts
 
 
+async def provider_facts_of(service: Service) -> ProviderFacts:
+    """Return what Redis and this process tell of other providers, as much as they do in time."""
+    desk = service.data
+    rows: Sequence[Mapping[str, Any]] = ()
+    with suppress(StreamerError, TimeoutError):
+        async with asyncio.timeout(WITHIN_S):
+            rows = (await desk.standing())["providers"]
+    calls: dict[tuple[str, str], int] = {}
+    for name, provider in desk.providers.items():
+        calls |= calls_of(name, provider.admission.statistics.calls)
+    return ProviderFacts(rows, calls, dict(desk.keeper.alerts), dict(desk.keeper.findings))
+
+
 async def traffic_of(request: Request) -> Traffic:
     """Return the counts of the application."""
     traffic: Traffic = request.app.state.traffic
@@ -200,5 +214,6 @@ async def metrics(
     service: Annotated[Service, Depends(service_of)], traffic: Annotated[Traffic, Depends(traffic_of)]
 ) -> Response:
     """Return how stream, fleet and this process stand; while Redis is away, that it is, and this process."""
-    told = generate_latest(_Told(families(await facts_of(service)))) + traffic.as_text()
+    facts, of_providers = await asyncio.gather(facts_of(service), provider_facts_of(service))
+    told = generate_latest(_Told([*families(facts), *provider_families(of_providers)])) + traffic.as_text()
     return Response(told, 200, {"Cache-Control": "no-store"}, CONTENT_TYPE_PLAIN_0_0_4)

@@ -10,6 +10,7 @@ import { Headline, showBanner, simulatedText, staleText, summaryOf } from "./hea
 import { LivePrices } from "./live.js";
 import { Migration } from "./migration.js";
 import { Products } from "./products.js";
+import { Providers } from "./providers.js";
 import { hitRate, showNoRest, showRest } from "./rest.js";
 import { Wanted } from "./wanted.js";
 
@@ -36,6 +37,7 @@ const headline = new Headline();
 const feeds = new Feeds();
 const errors = new Errors(api);
 const migration = new Migration(api);
+const providers = new Providers(api);
 const products = new Products((id) => wanted.remove(id));
 const balances = new Balances(api, () => setText(byId("add-answer"), ""));
 const wanted = new Wanted(api, products, () => balances.lock({ focus: true }));
@@ -175,6 +177,7 @@ repeat(askStatus, STATUS_MS);
 repeat(askCalls, SLOW_MS);
 repeat(() => errors.refresh(), SLOW_MS);
 repeat(() => migration.refresh(), 2 * SLOW_MS);
+repeat(() => providers.refresh(), 2 * SLOW_MS);
 // Soon at first, for whether there are balances to ask for is known from the first status.
 setTimeout(() => repeat(askBalances, SLOW_MS), 400);
 setInterval(check, CHECK_MS);

@@ -1,7 +1,7 @@
 // What REST has cost: budgets, breaker, who spends, and what was read from where.
 
 import { byId, cell, el, setBadge, setText, textRow } from "./dom.js";
-import { count } from "./format.js";
+import { age, count } from "./format.js";
 
 const TIERS = ["realtime", "cache", "rest", "stale", "none"];
 const NEARLY = 0.8;
@@ -58,10 +58,11 @@ function budgetOf(name, budget) {
   return el("div", { class: "budget" }, head, ...windows);
 }
 
-function windowOf(budget, window, i, of) {
+/** Return a line with a meter for one of the windows that a budget has. */
+export function windowOf(budget, window, i, of) {
   // The answer may come to say how long a window is; until then its number has to do.
   const { used, limit, length_s: lengthS } = window;
-  const name = lengthS !== undefined ? `in ${lengthS} s` : of > 1 ? `window ${i + 1}` : "window";
+  const name = lengthS !== undefined ? `in ${lengthS < 120 ? `${lengthS} s` : age(lengthS)}` : of > 1 ? `window ${i + 1}` : "window";
   const part = limit > 0 ? Math.min(1, used / limit) : 1;
   const fill = el("span", { class: "bar-fill" });
   fill.style.width = `${part * 100}%`;

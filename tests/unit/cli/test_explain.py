@@ -41,7 +41,9 @@ def explained(monkeypatch: pytest.MonkeyPatch, found: Explanation | Exception, *
 
     monkeypatch.setattr(AsyncReader, "explain", answer)
     monkeypatch.setattr(AsyncReader, "close", close)
-    return explain.execute(argparse.Namespace(product=BTC, redis_url=URL, max_age_s=None, json=as_json))
+    given = {"product": BTC, "symbol": None, "redis_url": URL, "max_age_s": None, "json": as_json}
+    given |= {"interval": None, "provider": None, "timeout_s": None, "trading": False}
+    return explain.execute(argparse.Namespace(**given))
 
 
 def test_each_tier_has_a_row_and_the_last_line_says_what_is_served(

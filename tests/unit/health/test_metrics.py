@@ -16,7 +16,9 @@ from streamer.health.metrics import BREAKER_STATES, FEED_STATES, LEVELS, Facts, 
 from streamer.ingest.histogram import Flushes
 from streamer.model import Priority
 from streamer.web.metrics import Traffic
+from streamer.web.provider_metrics import provider_families
 from tests.unit.health.test_verdict import NOW, feed, status
+from tests.unit.web.test_provider_metrics import FULL
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 GATEWAY: dict[str, Any] = {
@@ -236,11 +238,12 @@ def test_totals_that_are_empty_are_known() -> None:
 
 
 def whole_text() -> str:
-    """All of `/metrics`: stream and fleet, and a process that has answered."""
+    """All of `/metrics`: stream and fleet, providers, and a process that has answered."""
     traffic = Traffic(lambda: {"sse": 0, "websocket": 0})
     traffic.answered({"method": "GET"}, 200, 0.01)
     traffic.webhook("binance", "stored")
-    return text_of(full()) + traffic.as_text().decode()
+    providers = generate_latest(Told(provider_families(FULL))).decode()
+    return text_of(full()) + providers + traffic.as_text().decode()
 
 
 def test_the_text_is_sound() -> None:
