@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
 from typing import Generic, TypeAlias, TypeVar
 
 from streamer.data.story import Story
 from streamer.errors import ConfigError
 from streamer.model import Tier
+from streamer.providers.sessions import zone
 from streamer.providers.shape import AssetClass, Interval, Price, Series, Symbol
 
 T_co = TypeVar("T_co", covariant=True)
 
+_OPENS, _CLOSES, _SATURDAY = time(9, 30), time(16), 5
+
+_UNIX = re.compile(r"\d{9,11}", re.ASCII)
 MOST_BARS = 100_000
 """Most bars of one question."""
 
@@ -77,6 +83,23 @@ def bars_of(
     return Ask(symbol, interval, limit, start_s, end_s)
 
 
+def seconds_of(name: str, text: str | None) -> int | None:
+    """Return a time as people write it, in Unix seconds: ISO 8601, in UTC where it names no zone, or such seconds.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if text is None:
+        return None
+    if _UNIX.fullmatch(text):
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text)
+        return int((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError) as exc:
+        raise ConfigError(name, text, "expected a time such as 2026-11-20T15:00:00Z, or Unix seconds") from exc
+
+
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T_co]):
     """What one provider has.
@@ -124,3 +147,21 @@ def stand_in(symbol: Symbol) -> Symbol | None:
     if symbol.asset is not AssetClass.CRYPTO or other is None or symbol.base == other:
         return None
     return Symbol(symbol.base, other, AssetClass.CRYPTO)
+
+
+def traded_until_s(asset: AssetClass, now_s: float) -> float:
+    """Return when something of this kind can have been traded last: now, or when the stock exchange last closed.
+
+    Holidays are not known here: on one, a price of the day before looks late.
+    """
+    if asset is AssetClass.CRYPTO:
+        return now_s
+    now = datetime.fromtimestamp(now_s, UTC).astimezone(zone(asset))
+    day = now.date()
+    if day.weekday() < _SATURDAY and _OPENS <= now.time() < _CLOSES:
+        return now_s
+    if now.time() < _CLOSES:
+        day -= timedelta(days=1)
+    while day.weekday() >= _SATURDAY:
+        day -= timedelta(days=1)
+    return datetime.combine(day, _CLOSES, zone(asset)).timestamp()

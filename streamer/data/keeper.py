@@ -94,7 +94,7 @@ class Keeper:
         if isinstance(value, Price):
             as_of_s = value.as_of_ms / 1000 if value.as_of_ms is not None and value.is_live else None
             # What the stream vouches for is of now, however long ago the last trade was.
-            stamped_s = None if outcome.tier is Tier.REALTIME else as_of_s
+            stamped_s = now_s if outcome.tier is Tier.REALTIME else as_of_s
             self._note(name, symbol, lambda seen: seen.answered(now_s, as_of_s=stamped_s))
         elif isinstance(value, Series):
             report = validate(value, int(now_s * 1000))
@@ -145,10 +145,10 @@ class Keeper:
             return []
         keys = [self._keys.score(provider, symbol) for (provider, symbol), _ in names]
         raws = await self._store.answer(self._store.client.mget(keys))
-        now_s, found = time.time(), []
+        found = []
         for ((provider, symbol), seen_s), raw in zip(names, raws, strict=True):
             if raw is not None:
-                found.append(Scored(provider, symbol, _score(_observed(raw), now_s), seen_s))
+                found.append(Scored(provider, symbol, score(_observed(raw), due_s=DUE_S), seen_s))
         self._known = {(one.provider, one.symbol): one for one in found}
         return found
 
@@ -195,7 +195,7 @@ class Keeper:
             seen = _observed(raw)
             for step in taken:
                 seen = step(seen)
-            self._known[name] = Scored(*name, _score(seen, now_ms / 1000), now_ms / 1000)
+            self._known[name] = Scored(*name, score(seen, due_s=DUE_S), now_ms / 1000)
             pipeline.set(key, msgspec.json.encode(asdict(seen)), ex=_LIFE_S)
             pipeline.zadd(self._keys.scores, {" ".join(name): now_ms})
         pipeline.zremrangebyrank(self._keys.scores, 0, -_MOST - 1)
@@ -236,7 +236,3 @@ def _observed(raw: object) -> Observed:
     """Return what is kept, or nothing seen where it is foreign."""
     seen = parse_json(raw, Observed) if isinstance(raw, bytes) else None
     return seen if seen is not None else Observed()
-
-
-def _score(seen: Observed, now_s: float) -> Score:
-    return score(seen, now_s, due_s=DUE_S)

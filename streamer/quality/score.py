@@ -40,7 +40,9 @@ class Observed:
     Attributes:
         availability: Mean of 1 for an answer and 0 for none.
         available_s: Unix time of the last of these; so for the other two.
-        as_of_s: Unix time of the newest value that was answered.
+        lag_s: Mean of how old values were when they were answered. Not how old they are by now: that nobody has
+            asked for a while is no fault of the provider's.
+        lagged_s: Unix time of the last of these.
         agreement: Mean of how well it agreed with others, 0 to 1.
         completeness: Mean completeness of series.
         outliers: Mean cleanness of series: 1 without findings.
@@ -48,7 +50,8 @@ class Observed:
 
     availability: float | None = None
     available_s: float | None = None
-    as_of_s: float | None = None
+    lag_s: float | None = None
+    lagged_s: float | None = None
     agreement: float | None = None
     agreed_s: float | None = None
     completeness: float | None = None
@@ -59,11 +62,13 @@ class Observed:
         """Enter an answer.
 
         Args:
-            as_of_s: Unix time of its value; None where it is of now, or nobody says.
+            as_of_s: Unix time of its value; None where nobody says.
         """
-        of_s = now_s if as_of_s is None else min(as_of_s, now_s)
-        newest_s = of_s if self.as_of_s is None else max(of_s, min(self.as_of_s, now_s))
-        return replace(self._tried(1.0, now_s), as_of_s=newest_s)
+        tried = self._tried(1.0, now_s)
+        if as_of_s is None:
+            return tried
+        lag_s = _mean(self.lag_s, max(0.0, now_s - as_of_s), self.lagged_s, now_s)
+        return replace(tried, lag_s=lag_s, lagged_s=now_s)
 
     def failed(self, now_s: float) -> Observed:
         """Enter a question without an answer for which the provider is to blame; a limit of ours is no such."""
@@ -102,7 +107,7 @@ class Score:
     parts: Mapping[str, float]
 
 
-def score(observed: Observed, now_s: float, *, due_s: float) -> Score:
+def score(observed: Observed, *, due_s: float) -> Score:
     """Return how good a provider is for a symbol.
 
     Args:
@@ -110,7 +115,7 @@ def score(observed: Observed, now_s: float, *, due_s: float) -> Score:
     """
     known = {
         "availability": observed.availability,
-        "freshness": None if observed.as_of_s is None else freshness(now_s - observed.as_of_s, due_s),
+        "freshness": None if observed.lag_s is None else freshness(observed.lag_s, due_s),
         "agreement": observed.agreement,
         "completeness": observed.completeness,
         "outliers": observed.outliers,

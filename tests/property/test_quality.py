@@ -193,7 +193,7 @@ def test_whatever_is_seen_scores_from_0_to_100(seen: list[tuple[str, float, floa
             observed = observed.failed(now_s)
         else:
             observed = observed.compared(value, now_s)
-        value_now = score(observed, now_s, due_s=60.0).value
+        value_now = score(observed, due_s=60.0).value
         assert value_now is not None and 0 <= value_now <= 100
 
 

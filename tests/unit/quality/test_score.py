@@ -36,13 +36,13 @@ def test_the_docs_have_examples_and_the_weights() -> None:
 
 def test_what_is_not_known_has_no_score() -> None:
     """Neither good nor bad."""
-    assert score(Observed(), NOW, due_s=60).value is None
+    assert score(Observed(), due_s=60).value is None
 
 
 def test_what_is_known_weighs_more_where_other_parts_are_not() -> None:
     """A single part is the whole score."""
     assert combined({"availability": 0.5}).value == pytest.approx(50)
-    assert score(Observed().answered(NOW), NOW, due_s=60).value == pytest.approx(100)
+    assert score(Observed().answered(NOW), due_s=60).value == pytest.approx(100)
 
 
 def test_answers_and_failures_move_availability() -> None:
@@ -55,11 +55,12 @@ def test_answers_and_failures_move_availability() -> None:
 
 
 def test_values_are_as_old_as_they_say() -> None:
-    """An older answer makes nothing older, and none is from the future."""
+    """By the mean of how old they were when they came; none is from the future, and silence changes nothing."""
     observed = Observed().answered(NOW, as_of_s=NOW - 30)
-    assert observed.as_of_s == NOW - 30
-    assert observed.answered(NOW, as_of_s=NOW - 90).as_of_s == NOW - 30
-    assert observed.answered(NOW, as_of_s=NOW + 1e6).as_of_s == NOW
+    assert observed.lag_s == 30
+    assert observed.answered(NOW, as_of_s=NOW - 90).lag_s == pytest.approx(36)
+    assert observed.answered(NOW + HALF_LIFE_S, as_of_s=NOW + 1e6).lag_s == pytest.approx(15)
+    assert observed.answered(NOW + 1e6).lag_s == 30
 
 
 @pytest.mark.parametrize(("age_s", "part"), [(0, 1), (60, 1), (120, 0.5), (180, 0.25), (1e12, 0)])
@@ -94,5 +95,5 @@ def test_what_was_observed_is_plain_json() -> None:
 def test_foreign_numbers_do_no_harm() -> None:
     """Anyone may have written them."""
     wild = replace(Observed().answered(NOW), availability=1e9, agreement=-5.0)
-    value = score(wild, NOW, due_s=60).value
+    value = score(wild, due_s=60).value
     assert value is not None and 0 <= value <= 100
