@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from streamer.errors import ConfigError
 from streamer.simulator.keys import make_key_file
-from streamer.simulator.market import demo_products
+from streamer.simulator.market import Guide, demo_products
 from streamer.simulator.providers.server import serving
 from streamer.simulator.providers.wire import FREE, PAID
 from streamer.simulator.server import Announce, Options, run, run_replay
@@ -69,7 +70,7 @@ def add_exchange_arguments(parser: argparse.ArgumentParser) -> None:
     add("--extra-wallets", type=int, default=0, metavar="N", help="empty wallets an account has besides")
     add("--faults", type=Path, metavar="FILE", help="fault script")
     add("--no-client-id", action="store_true", help="leave client_id out of envelopes")
-    add("--providers", action="store_true", help="play the other providers of market data, too")
+    add("--providers", action="store_true", help="play the other providers of market data, too, at the same prices")
     add("--providers-port", type=int, default=0, help="port of the providers, 0 = any free one")
     plans = "plan of everyone who asks the providers (default %(default)s)"
     add("--providers-plan", choices=[FREE, PAID], default=FREE, help=plans)
@@ -86,7 +87,9 @@ def simulate(args: argparse.Namespace, announce: Announce) -> None:
     products = demo_products(int(text)) if text.isdecimal() else text.split(",")
     market = {"products": products, "quiet": [p for p in args.quiet.split(",") if p], "seed": args.seed}
     options = _options(args, ticks_per_s=args.rate, **market)
-    until_signal(args, _beside_providers(args, lambda told: run(options, told), announce))
+    until_signal(
+        args, _beside_providers(args, lambda told, guide: run(replace(options, guide=guide), told), announce)
+    )
 
 
 def replay(args: argparse.Namespace, announce: Announce) -> None:
@@ -97,18 +100,20 @@ def replay(args: argparse.Namespace, announce: Announce) -> None:
     """
     options = _options(args, ticks_per_s=0)
     place = (args.file, args.speed, args.host, args.port)
-    until_signal(args, _beside_providers(args, lambda told: run_replay(*place, told, options), announce))
+    until_signal(args, _beside_providers(args, lambda told, _: run_replay(*place, told, options), announce))
 
 
 async def _beside_providers(
-    args: argparse.Namespace, exchange: Callable[[Announce], Coroutine[Any, Any, None]], announce: Announce
+    args: argparse.Namespace,
+    exchange: Callable[[Announce, Guide | None], Coroutine[Any, Any, None]],
+    announce: Announce,
 ) -> None:
-    """Run an exchange, and the providers beside it if they were asked for."""
+    """Run an exchange, and the providers beside it if they were asked for; then their market is its guide."""
     if not args.providers:
-        await exchange(announce)
+        await exchange(announce, None)
         return
     async with serving(host=args.host, port=args.providers_port, plan=args.providers_plan) as fake:
-        await exchange(lambda addresses: announce({**addresses, **fake.addresses()}))
+        await exchange(lambda addresses: announce({**addresses, **fake.addresses()}), fake.guide)
 
 
 def _rate(text: str) -> float:

@@ -12,15 +12,13 @@ import math
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
-import uvicorn
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
-from streamer.errors import ConfigError
 from streamer.simulator.clock import Clock
 from streamer.simulator.faults import Fault, FaultBoard, FaultKind
 from streamer.simulator.frames import Stamper
@@ -41,31 +39,10 @@ from streamer.simulator.rest_errors import (
 )
 from streamer.simulator.rest_routes import PREFIX, Route, Routes
 from streamer.simulator.settings import ExchangeSettings
+from streamer.simulator.web_server import WebServer, take_port
 
 _LOOK_EVERY_S = 0.02
 _LINGER_RST = struct.pack("ii", 1, 0)
-_KEEP_ALIVE_S = 75
-
-
-class _Server(uvicorn.Server):
-    """uvicorn inside a loop that is not its own: no signal handlers, and an end that is not polled for."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ends = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-    async def main_loop(self) -> None:
-        await self.ends.wait()
-
-    def abort(self) -> None:
-        for server in getattr(self, "servers", ()):
-            server.close()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
 
 
 class RestServer:
@@ -96,7 +73,7 @@ class RestServer:
         self._private = Limit(settings.private_per_s) if settings.private_per_s else None
         self._public = Limit(settings.public_per_s) if settings.public_per_s else None
         self._socket: socket.socket | None = None
-        self._server: _Server
+        self._server: WebServer
         self._is_running = self._is_ending = False
         self._ended = asyncio.Event()
         self.port = 0
@@ -110,36 +87,9 @@ class RestServer:
         Raises:
             ConfigError: The port cannot be listened on.
         """
-        host = self._settings.host
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # Named TCP, not left to the default: asyncio sets TCP_NODELAY on no others, and answers would wait 40 ms.
-        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((host, port))
-            self._socket.listen(256)
-        except (OSError, OverflowError) as exc:
-            self._socket.close()
-            self._socket = None
-            raise ConfigError("rest port", port, f"cannot be listened on: {exc}") from exc
+        self._socket = take_port(self._settings.host, port, "rest port")
         self.port = self._socket.getsockname()[1]
-        config = uvicorn.Config(
-            self.serve,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,  # ours follows the exchange's clock
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=1,
-        )
-        config.load()
-        config.ssl = ssl_context
-        self._server = _Server(config)
+        self._server = WebServer(self.serve, ssl_context)
 
     async def run(self) -> None:
         """Answer requests until `stop`."""

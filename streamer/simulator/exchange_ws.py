@@ -69,16 +69,16 @@ class ExchangeServer:
         self.settings = settings or ExchangeSettings()
         self._ssl, self._clock_ns = ssl_context, clock_ns
         self.clock, self.catalogue = Clock(clock_ns), Catalogue(market)
-        seed = market.seed if isinstance(market, RandomWalkMarket) else 0
+        seed, guide = (market.seed, market.guide) if isinstance(market, RandomWalkMarket) else (0, None)
         # A past costs 10 ms a product, all at once where someone subscribes to many: a saturated core has no time.
         opening = market.opening if math.isfinite(self.settings.ticks_per_s) else lambda product_id: None
-        self.tape = Tape(opening, clock_ns(), seed, len(market.products))
+        self.tape = Tape(opening, clock_ns(), seed, len(market.products), guide)
         self.bank = bank or Bank()
         self.bank.admit(keys or {})
         checker = JwtChecker(keys or {})
         self.desk = Desk(market, checker, self.settings, self.clock, self.catalogue, self.tape, self.bank)
         self._staff = Staff(checker, self.clock, self.catalogue)
-        self._ticking = Ticking(market, self.desk, self.settings.ticks_per_s, self._flush, self._drain)
+        self._ticking = Ticking(market, self.desk, self.settings.ticks_per_s, self._flush, self._drain, clock_ns)
         self.desk.on_ticker_subscription = self._ticking.start_replay
         self.board = FaultBoard()
         routes = Routes(

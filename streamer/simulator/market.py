@@ -1,4 +1,4 @@
-"""Made-up prices that behave: a seeded random walk per product. Pure; time is nobody's business here.
+"""Made-up prices that behave: a seeded random walk per product, that may keep to a market elsewhere. Pure.
 
 All arithmetic is on integers (units of the smallest increment), so a price never meets a float.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import orjson
@@ -39,6 +40,12 @@ _SIZE_DECIMALS = 8
 _PERCENT_DECIMALS = 14
 _PERCENT_SCALE = 10 ** (_PERCENT_DECIMALS + 2)
 _STEP_BITS = 60  # two digits of a Python int: larger numbers make every shift slower
+# How a step leans back to the anchor: by 2^(bits - 20) of the way. A quarter keeps a walk within four of its widest
+# steps, ten basis points; one alone has half a percent of room to wander in.
+_LEAN_BITS, _LED_LEAN_BITS = 9, 18
+_LEFT_BEHIND = 1_000  # a thousandth away from its guide, a product trades at once
+_LEAST_DIGITS = 4  # of a price that is led: with fewer its smallest step would be too long a way
+_DAY_S = 86_400
 
 
 def canonical(product_id: str) -> str:
@@ -71,6 +78,18 @@ def size_unit(price: int, decimals: int) -> int:
     """Return the unit of made-up sizes at a price, in 10^-8 base: 65,535 of them are worth about 5,000 quote."""
     units: int = 5_000 * 10 ** (_SIZE_DECIMALS + decimals) // price >> 16
     return max(1, units)
+
+
+def to_units(price: Decimal, decimals: int) -> int:
+    """Return a price as a whole number of 10^-decimals, the nearest."""
+    return int(price.scaleb(decimals).to_integral_value())
+
+
+class Guide(Protocol):
+    """A market elsewhere that others keep to."""
+
+    def price(self, product_id: str, at_s: float) -> Decimal | None:
+        """Return what a product costs there at a time in Unix seconds, None if it is not known there."""
 
 
 class Market(Protocol):
@@ -131,18 +150,18 @@ class _Walk:
     """One product: integers inside, JSON outside."""
 
     __slots__ = (
-        "anchor", "ask_size", "bid_size", "decimals", "high", "high_year", "low", "low_year", "opened",
-        "other", "price", "price_is_ask", "product_id", "range_text", "size_texts", "size_unit", "start",
-        "traded", "volume",
+        "anchor", "ask_size", "bid_size", "decimals", "high", "high_year", "lean_bits", "low", "low_year",
+        "opened", "other", "price", "price_is_ask", "product_id", "range_text", "size_texts", "size_unit",
+        "start", "traded", "volume",
     )  # fmt: skip
 
-    def __init__(self, product_id: str, start: str, seed_bits: int) -> None:
+    def __init__(self, product_id: str, start: str, seed_bits: int, opened: int | None = None) -> None:
         self.product_id, self.start = product_id, start
-        self.traded = 0
+        self.traded, self.lean_bits = 0, _LEAN_BITS
         self.decimals = len(start.partition(".")[2])
         self.price = self.anchor = int(start.replace(".", ""))
-        # The day so far: opened up to 2 % away, with a range around both ends.
-        self.opened = max(2, self.price * (9_800 + seed_bits % 400) // 10_000)
+        # The day so far: opened up to 2 % away if nobody knows better, with a range around both ends.
+        self.opened = opened or max(2, self.price * (9_800 + seed_bits % 400) // 10_000)
         self.low = max(1, min(self.price, self.opened) * 985 // 1000)
         self.high = max(self.price, self.opened) * 1015 // 1000
         self.low_year, self.high_year = max(1, self.low * 7 // 10), self.high * 3 // 2
@@ -166,15 +185,23 @@ class _Walk:
 
     def step(self, bits: int) -> None:
         """Trade once. `bits` are 60 random bits; the price leans back to its anchor."""
-        lean = ((self.price - self.anchor) << 9) // self.anchor
+        lean = ((self.price - self.anchor) << self.lean_bits) // self.anchor
         move = 2 * (bits & 0xFF) - 255 - lean
         # Adding random bits before the shift rounds fairly, so small prices do not drift.
         self._trade(self.price + ((move * self.anchor + (bits >> 8 & 0xFFFFF)) >> 20), bits)
 
     def jump(self, units: int, bits: int) -> None:
         """Trade once at a given price and stay around it from now on."""
-        self.anchor = max(2, units)
+        self.anchor, self.lean_bits = max(2, units), _LEAN_BITS
         self._trade(units, bits)
+
+    def is_left_behind(self) -> bool:
+        """Whether the price is further from its anchor than single steps take it."""
+        return abs(self.price - self.anchor) * _LEFT_BEHIND > self.anchor
+
+    def catch_up(self, bits: int) -> None:
+        """Trade once at the anchor."""
+        self._trade(self.anchor, bits)
 
     def _trade(self, price: int, bits: int) -> None:
         price = max(2, price)  # room for a bid below
@@ -214,6 +241,9 @@ class RandomWalkMarket:
         seed: Seed of the walk.
         quiet: Products that trade only when `tick` or `set_price` says so.
         start: Starting prices as decimal strings, in place of the built-in ones.
+        guide: A market to keep to: its products start there, and walk within some ten basis points of it if
+            `follow` is called every second. None for walks on their own.
+        born_s: When the walks start, Unix seconds; a matter of the guide only.
     """
 
     def __init__(
@@ -223,19 +253,34 @@ class RandomWalkMarket:
         *,
         quiet: Collection[str] = (),
         start: dict[str, str] | None = None,
+        guide: Guide | None = None,
+        born_s: float = 0,
     ) -> None:
-        self.seed = seed
+        self.seed, self.guide = seed, guide
         self._random = random.Random(seed)
         given = start or {}
-        self._walks = {
-            p: _Walk(p, given.get(p) or _start_price(p), self._random.getrandbits(32))
-            for p in dict.fromkeys(products)
-        }
+        self._led: dict[str, _Walk] = {}
+        self._walks = {p: self._begun(p, given.get(p) or _start_price(p), born_s) for p in dict.fromkeys(products)}
         for product_id in quiet:
             if product_id not in self._walks:
                 raise ConfigError("quiet", product_id, "must be one of the products")
-        self._active = [p for p in self._walks if p not in frozenset(quiet)]
+        self._quiet = frozenset(quiet)
+        self._active = [p for p in self._walks if p not in self._quiet]
         self._json: dict[str, bytes] = {}
+
+    def _begun(self, product_id: str, start: str, born_s: float) -> _Walk:
+        seed_bits = self._random.getrandbits(32)
+        price, opened = self._guided(product_id, born_s), self._guided(product_id, born_s - _DAY_S)
+        if price is None or opened is None:
+            return _Walk(product_id, start, seed_bits)
+        decimals = max(len(start.partition(".")[2]), _LEAST_DIGITS - 1 - price.adjusted())
+        walk = _Walk(product_id, f"{price:.{decimals}f}", seed_bits, to_units(opened, decimals))
+        walk.lean_bits = _LED_LEAN_BITS
+        self._led[product_id] = walk
+        return walk
+
+    def _guided(self, product_id: str, at_s: float) -> Decimal | None:
+        return self.guide.price(product_id, at_s) if self.guide is not None else None
 
     @property
     def products(self) -> Sequence[str]:
@@ -303,8 +348,30 @@ class RandomWalkMarket:
         self._json[product_id] = walk.render()
         return product_id
 
+    def follow(self, now_s: float) -> list[str]:
+        """Let the walks keep to the guide's prices of this time.
+
+        Those that it has left behind, because they trade so rarely, trade at once, unless they are quiet.
+
+        Args:
+            now_s: Unix time.
+
+        Returns:
+            The ids of those that traded.
+        """
+        traded = []
+        for product_id, walk in self._led.items():
+            price = self._guided(product_id, now_s)
+            assert price is not None, "what a guide knew it knows"
+            walk.anchor = max(2, to_units(price, walk.decimals))
+            if walk.is_left_behind() and product_id not in self._quiet:
+                walk.catch_up(self._random.getrandbits(_STEP_BITS))
+                self._json[product_id] = walk.render()
+                traded.append(product_id)
+        return traded
+
     def set_price(self, product_id: str, price: str) -> bytes:
-        """Let one product trade at `price` and stay near it; return its new ticker as JSON.
+        """Let one product trade at `price` and stay near it, guide or not; return its new ticker as JSON.
 
         Raises:
             ConfigError: Unknown product, or a price that is not a decimal this product can have.
@@ -318,6 +385,7 @@ class RandomWalkMarket:
         units = int(whole + fraction[: walk.decimals].ljust(walk.decimals, "0"))
         if units < 2:
             raise ConfigError("price", price, "must leave room for a bid below it")
+        self._led.pop(product_id, None)
         walk.jump(units, self._random.getrandbits(_STEP_BITS))
         body = self._json[product_id] = walk.render()
         return body

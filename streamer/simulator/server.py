@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from streamer.simulator.control import ControlServer
 from streamer.simulator.exchange_ws import ExchangeServer
 from streamer.simulator.faults import Timed, parse_script
 from streamer.simulator.keys import load_public_key
-from streamer.simulator.market import Market, RandomWalkMarket, demo_products
+from streamer.simulator.market import Guide, Market, RandomWalkMarket, demo_products
 from streamer.simulator.recording import Recording
 from streamer.simulator.settings import ExchangeSettings
 from streamer.simulator.tls import make_server_tls
@@ -38,6 +39,7 @@ class Options:
         faults: A fault script; its times count from the moment everything listens.
         accounts_lag_s: REST shows accounts and orders as they were this long ago.
         extra_wallets: How many empty wallets each account has besides those with money.
+        guide: The market that the random one keeps to, None for none.
     """
 
     exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
@@ -50,6 +52,7 @@ class Options:
     faults: Path | None = None
     accounts_lag_s: float = 0.0
     extra_wallets: int = 0
+    guide: Guide | None = None
 
 
 async def run(options: Options, announce: Announce) -> None:
@@ -63,7 +66,10 @@ async def run(options: Options, announce: Announce) -> None:
     Raises:
         ConfigError: A port, file or script that cannot be used; nothing was started.
     """
-    await _run(RandomWalkMarket(options.products, options.seed, quiet=options.quiet), options, announce)
+    market = RandomWalkMarket(
+        options.products, options.seed, quiet=options.quiet, guide=options.guide, born_s=time.time()
+    )
+    await _run(market, options, announce)
 
 
 async def run_replay(
@@ -77,7 +83,7 @@ async def run_replay(
         host: Address of the exchange; takes precedence over `options`.
         port: Port of the market host; takes precedence over `options`.
         announce: As for `run`.
-        options: The rest; products and seed are not used.
+        options: The rest; products, seed and guide are not used.
 
     Raises:
         ConfigError: As for `run`, and for a capture that breaks the format.

@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple
 
-from streamer.simulator.market import Deal
+from streamer.simulator.market import Deal, Guide
 from streamer.simulator.past import REACH_S, SIZE_DECIMALS, Past, decimals_of, made_up, number, plain
 
 GRANULARITIES = {
@@ -200,12 +200,18 @@ class Tape:
         born_ns: When the exchange was started: the past ends here, nanoseconds since 1970.
         seed: Seed of the past.
         products: How many products there are: single trades are kept within a bound over all of them.
+        guide: The market that the past keeps to, None for none.
     """
 
     def __init__(
-        self, opening: Callable[[str], str | None], born_ns: int, seed: int = 0, products: int = 1
+        self,
+        opening: Callable[[str], str | None],
+        born_ns: int,
+        seed: int = 0,
+        products: int = 1,
+        guide: Guide | None = None,
     ) -> None:
-        self._opening, self._born_ns, self._seed = opening, born_ns, seed
+        self._opening, self._born_ns, self._seed, self._guide = opening, born_ns, seed, guide
         self._max_trades = max(300, min(4000, _MAX_TRADES // max(1, products)))
         self._products: dict[str, _ProductTape] = {}
         # Grows from start to start, so that clients who know trades of an earlier run see no number twice.
@@ -228,7 +234,8 @@ class Tape:
             tape = self._products[product_id] = self._empty()
         if not tape.has_past:
             opening = self._opening(product_id) or ""
-            past = made_up(product_id, opening, self._seed, self._born_ns // 1000) if opening else []
+            end_us = self._born_ns // 1000
+            past = made_up(product_id, opening, self._seed, end_us, self._guide) if opening else []
             tape.tell(past, decimals_of(opening))
         return tape
 

@@ -16,6 +16,7 @@ CLOCK_TICK_S = 0.02
 _SATURATED_BATCH = 512
 _SAME_STAMP = 16  # ticks of one stamp: some 80 microseconds, and reading the clock is a tenth of a tick's cost
 _MAX_DUE = 20_000
+_NS = 1_000_000_000
 
 
 class Ticking:
@@ -27,6 +28,7 @@ class Ticking:
         ticks_per_s: Rate of a random market over all products, `math.inf` for as fast as can be.
         flush: Writes out what was published.
         drain: Waits until the clients have read most of it.
+        clock_ns: The true time in nanoseconds since 1970, by which a random market follows its guide.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class Ticking:
         ticks_per_s: float,
         flush: Callable[[], None],
         drain: Callable[[], Awaitable[None]],
+        clock_ns: Callable[[], int],
     ) -> None:
         self._market, self._desk, self._rate = market, desk, ticks_per_s
-        self._flush, self._drain = flush, drain
+        self._flush, self._drain, self._clock_ns = flush, drain, clock_ns
         self.is_paused = False
         self.ended = asyncio.Event()
         """Set when a recording has been replayed to its end."""
@@ -49,10 +52,12 @@ class Ticking:
         """Move the market for as long as it moves."""
         if isinstance(self._market, Recording):
             await self._replay(self._market)
-        elif isinstance(self._market, RandomWalkMarket) and math.isinf(self._rate):
-            await self._saturate(self._market)
         elif isinstance(self._market, RandomWalkMarket) and self._rate:
-            await self._tick_on(self._market)
+            moving = self._saturate if math.isinf(self._rate) else self._tick_on
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(moving(self._market), name="market-ticks")
+                if self._market.guide is not None:
+                    tasks.create_task(self._follow_on(self._market), name="market-guide")
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -88,6 +93,14 @@ class Ticking:
             self._flush()
             await self._drain()
             await asyncio.sleep(0)
+
+    async def _follow_on(self, market: RandomWalkMarket) -> None:
+        while True:
+            if not self.is_paused:
+                for product_id in market.follow(self._clock_ns() / _NS):
+                    self._desk.trade(product_id)
+                self._flush()
+            await asyncio.sleep(1 - self._clock_ns() % _NS / _NS)  # a guide's price is that of a whole second
 
     def start_replay(self) -> None:
         """Let a recording run from now on, if it does not run yet."""

@@ -1,7 +1,7 @@
 """Coinbase's public routes for products, simulated in the market that all providers share. Pure.
 
 Wire facts: docs.cdp.coinbase.com, Advanced Trade REST API, November 2026. Its streams, accounts and other routes
-are those of the simulated exchange, which has a market of its own.
+are those of the simulated exchange, whose market keeps to this one (`guide`).
 """
 
 from __future__ import annotations

@@ -10,39 +10,25 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from email.utils import formatdate
 from typing import Any, Final
 
 import orjson
-import uvicorn
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope, Send
 
 from streamer.errors import ConfigError
 from streamer.simulator.listener import SERVER_HEADER
 from streamer.simulator.providers.fake import Fake, Visit
+from streamer.simulator.providers.guide import Guide
 from streamer.simulator.providers.wire import FREE, Reply, json_reply
+from streamer.simulator.web_server import WebServer, take_port
 
 _CONTROL: Final = "/_control"
 _STATE: Final = "/_control/state"
 _LONGEST_COMMAND_BYTES: Final = 64 << 10
 _VARIABLE: Final = {"alphavantage": "ALPHA_VANTAGE"}
-
-
-class _Server(uvicorn.Server):
-    """uvicorn inside a loop that is not its own: no signal handlers, and an end that is not polled for."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ends = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-    async def main_loop(self) -> None:
-        await self.ends.wait()
 
 
 class ProviderFake:
@@ -59,21 +45,7 @@ class ProviderFake:
         """The port it listens on, 0 before it does."""
         self._host = ""
         self._socket: socket.socket | None = None
-        config = uvicorn.Config(
-            self.serve,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,  # ours follows the providers' clock
-            proxy_headers=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = _Server(config)
+        self._server = WebServer(self.serve)
 
     # Of tests and commands
 
@@ -81,6 +53,11 @@ class ProviderFake:
     def names(self) -> list[str]:
         """The providers' names."""
         return self._fake.names
+
+    @property
+    def guide(self) -> Guide:
+        """The prices that all of them share, for an exchange beside them to keep to."""
+        return Guide(self._fake.market)
 
     def url(self, provider: str) -> str:
         """Return the address that stands for a provider's own."""
@@ -126,16 +103,7 @@ class ProviderFake:
         Raises:
             ConfigError: The port cannot be listened on.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # Named TCP, not left to the default: asyncio sets TCP_NODELAY on no others, and answers would wait 40 ms.
-        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((host, port))
-            self._socket.listen(256)
-        except (OSError, OverflowError) as exc:
-            self._socket.close()
-            raise ConfigError("providers port", port, f"cannot be listened on: {exc}") from exc
+        self._socket = take_port(host, port, "providers port")
         self._host, self.port = f"[{host}]" if ":" in host else host, self._socket.getsockname()[1]
 
     async def run(self) -> None:
@@ -146,8 +114,7 @@ class ProviderFake:
     def stop(self) -> None:
         """Let `run` end within a moment, also with requests that wait."""
         self._server.ends.set()
-        for connection in list(self._server.server_state.connections):
-            connection.transport.abort()
+        self._server.abort()
 
     # Requests
 

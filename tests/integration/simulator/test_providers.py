@@ -9,12 +9,14 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from streamer.errors import ConfigError
+from streamer.simulator.providers.assets import USDT_RATE
 from streamer.simulator.providers.server import ProviderFake, serving
 from tests.integration.simulator.helpers import wait_until
 
@@ -191,6 +193,49 @@ async def test_the_command_plays_all_beside_the_exchange() -> None:
             assert time.monotonic() - began_s < 3
 
 
+async def test_the_exchange_agrees_with_those_beside_it() -> None:
+    """Price for price within 20 basis points over seconds, while it goes on trading; so do its hourly candles."""
+    coins = {"BTC": "bitcoin", "ETH": "ethereum", "DOGE": "dogecoin", "DOT": "polkadot"}
+    products = ",".join(f"{coin}-USD" for coin in coins)
+    flags = ("--providers", "--products", products, "--rate", "100", "--public-rate", "0", "--json")
+    async with (
+        process("streamer.cli.main", "simulate", *flags) as (_, told),
+        httpx.AsyncClient(trust_env=False, timeout=10) as client,
+    ):
+        at_exchange = f"{told['rest_url']}/api/v3/brokerage/market/products"
+        binance, coingecko = told["providers"]["binance"], told["providers"]["coingecko"]
+
+        async def asked(url: str, **params: Any) -> Any:
+            answer = await client.get(url, params=params)
+            assert answer.status_code == 200, answer.text
+            return json.loads(answer.text, parse_float=Decimal)
+
+        def agree(one: Decimal, other: Decimal, within_bp: int) -> bool:
+            return abs(one / other - 1) * 10_000 < within_bp
+
+        seen: set[Decimal] = set()
+        gecko = {"ids": ",".join(coins.values()), "vs_currencies": "usd", "precision": "full"}
+        for _ in range(5):  # of CoinGecko's budget for a minute
+            dollars = await asked(f"{coingecko}/simple/price", **gecko)
+            until_s = time.monotonic() + 0.7
+            while time.monotonic() < until_s:
+                for coin, slug in coins.items():
+                    price = Decimal((await asked(f"{at_exchange}/{coin}-USD"))["price"])
+                    tethers = await asked(f"{binance}/fapi/v2/ticker/price", symbol=f"{coin}USDT")
+                    assert agree(price, Decimal(tethers["price"]) * USDT_RATE, 20), (coin, price, tethers)
+                    assert agree(price, dollars[slug]["usd"], 20), (coin, price, dollars)
+                    seen.add(price)
+        assert len(seen) > 20
+
+        now_s = int(time.time())
+        hours = {"start": now_s - 24 * 3600, "end": now_s, "granularity": "ONE_HOUR"}
+        candles = (await asked(f"{at_exchange}/BTC-USD/candles", **hours))["candles"]
+        bars = await asked(f"{binance}/fapi/v1/klines", symbol="BTCUSDT", interval="1h", limit=30)
+        theirs = {bar[0] // 1000: Decimal(bar[4]) * USDT_RATE for bar in bars}
+        assert len(candles) >= 24
+        assert all(agree(Decimal(c["close"]), theirs[int(c["start"])], 100) for c in candles)
+
+
 async def test_the_command_prints_what_to_export() -> None:
     """For people: a line to copy for each provider."""
     made = await asyncio.create_subprocess_exec(
@@ -202,7 +247,8 @@ async def test_the_command_prints_what_to_export() -> None:
         lines.append((await asyncio.wait_for(made.stdout.readline(), 20)).decode())
         assert lines[-1], lines
     shown = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines if line.startswith("export "))
-    assert shown.keys() == {f"STREAMER_{name.upper()}_URL" for name in NAMES}
+    urls = {f"STREAMER_{name.upper()}_URL" for name in NAMES - {"alphavantage"}}
+    assert shown.keys() == urls | {"STREAMER_ALPHA_VANTAGE_URL"}
     made.send_signal(signal.SIGINT)
     await asyncio.wait_for(made.communicate(), 10)
     assert made.returncode == 0
