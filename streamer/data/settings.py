@@ -187,7 +187,8 @@ def describe_data() -> str:
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         shown = f" ({default})" if default not in (None, "", False) else ""
         lines.append(f"  {'STREAMER_' + name.upper():<34}{field.description}{shown}")
-    words = ", ".join(variable_of(name) for name in ADAPTERS)
+    # What Coinbase is asked counts against the budget of the exchange, and needs no key.
+    words = ", ".join(variable_of(name) for name in ADAPTERS if name != "coinbase")
     lines.append(f"  for each PROVIDER of {words}:")
     kinds: Sequence[tuple[str, Mapping[str, Any]]] = (
         ("STREAMER", ProviderSettings.model_fields),

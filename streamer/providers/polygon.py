@@ -7,6 +7,7 @@ Plans decide what is answered: the free one has closes of past days, dearer ones
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -69,16 +70,16 @@ class Polygon(Adapter):
         """The last trade; where the plan has none, the close of the last session."""
         name, is_stock = self._name(symbol), symbol.asset is AssetClass.STOCK
         path = f"/v2/last/trade/{symbol.base}" if is_stock else f"/v1/last/crypto/{symbol.base}/{symbol.quote}"
-        try:
-            answer = yield Get(quote(path))
-        except errors.NotEntitled:
-            answer = yield Get(f"/v2/aggs/ticker/{name}/prev", {"adjusted": "true"})
-            price = answers.read_close(document(answer, "polygon price"), symbol, now_ms)
-            if price is None:
-                raise self.fault(errors.NoData, "price", f"no close of {symbol}", answer) from None
-            return price
-        read = answers.read_last_trade if is_stock else answers.read_last_crypto
-        return read(document(answer, "polygon price"), symbol, now_ms)
+        if self.access.plan.lower() not in _FREE:  # else it would be one of five calls a minute for nothing
+            with suppress(errors.NotEntitled):
+                answer = yield Get(quote(path))
+                read = answers.read_last_trade if is_stock else answers.read_last_crypto
+                return read(document(answer, "polygon price"), symbol, now_ms)
+        answer = yield Get(f"/v2/aggs/ticker/{name}/prev", {"adjusted": "true"})
+        price = answers.read_close(document(answer, "polygon price"), symbol, now_ms)
+        if price is None:
+            raise self.fault(errors.NoData, "price", f"no close of {symbol}", answer)
+        return price
 
     def bars(self, symbol: Symbol, interval: Interval, span: Span, now_ms: int) -> Flow[Series]:
         """Aggregates; where the plan has none of today, those of the days before."""

@@ -117,7 +117,7 @@ class Keys:
         return self._copy(self._tagged("data", f"{provider}:{symbol}:{what}"), 300, 24 * 3600)
 
     def score(self, provider: str, symbol: str) -> str:
-        """What has been seen of a provider's answers about a symbol (JSON; see `streamer/data/scores.py`)."""
+        """What has been seen of a provider's answers about a symbol (JSON; see `quality.score.Observed`)."""
         return f"{self.prefix}quality:{provider}:{symbol}"
 
     @property

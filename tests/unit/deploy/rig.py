@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from streamer.data.settings import describe_data, variable_of
+from streamer.providers.registry import ADAPTERS
 from streamer.settings import describe
 
 ROOT = Path(__file__).parents[3]
@@ -16,7 +18,15 @@ DEPLOY = ROOT / "deploy"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 COMMANDS = frozenset(PROJECT["scripts"])
 """What is installed to be run."""
-SETTINGS = frozenset(re.findall(r"\b(?:STREAMER|COINBASE|REDIS)_[A-Z_]+\b", describe()))
+_OF_PROVIDERS = [
+    f"{start}_{variable_of(name)}_{end}"
+    for name in ADAPTERS
+    for start, ends in (("STREAMER", ("URL", "KEY", "PLAN")), ("FKS", ("RPS", "DAILY")))
+    for end in ends
+]
+SETTINGS = frozenset(
+    [*re.findall(r"\b(?:STREAMER|COINBASE|REDIS)_[A-Z_]+\b", describe() + describe_data()), *_OF_PROVIDERS]
+)
 """Every variable that the program reads."""
 SECRETS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY")
 

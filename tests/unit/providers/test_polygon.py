@@ -253,3 +253,10 @@ def test_a_wait_is_told_only_where_the_provider_tells() -> None:
     with pytest.raises(RestRateLimited) as caught:
         ADAPTER.check(answer("", 429, retry_after="12"), CLOCK_MS)
     assert caught.value.retry_after_s == 12
+
+
+@pytest.mark.parametrize("plan", ["free", "Basic"])
+def test_the_free_plan_is_not_asked_for_trades(plan: str) -> None:
+    """It has none, and five calls a minute."""
+    flow = Polygon(Access(key="k" * 8, plan=plan)).price(SPY, CLOCK_MS)
+    assert next(flow).path == "/v2/aggs/ticker/SPY/prev"
