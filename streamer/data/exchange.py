@@ -7,6 +7,7 @@ exchange's own budget and has the product streamed from then on. Ranges count ag
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Final
 
 from streamer.data.ask import Ask, Found, Value
@@ -14,9 +15,8 @@ from streamer.data.provider import Progress, Provider
 from streamer.errors import ConfigError, NoData, RestUnavailable, StreamerError, UnknownProduct, UnknownSymbol
 from streamer.gateway.admission import budgets
 from streamer.gateway.caller import scope_of
-from streamer.gateway.flight import UNKNOWN_S
 from streamer.gateway.requests import MAX_CANDLES
-from streamer.model import Candle, Granularity, Reading, Source, Ticker, Tier
+from streamer.model import Candle, Granularity, ProductId, Reading, Source, Ticker, Tier
 from streamer.providers.adapter import Access
 from streamer.providers.base import Budget, Call
 from streamer.providers.coinbase import CoinbasePublic
@@ -29,7 +29,8 @@ from streamer.store.connect import Store
 from streamer.store.copies import StoredCopy
 from streamer.store.keys import Keys
 
-_MOST_UNKNOWN: Final = 1000
+_LIST_AGAIN_S: Final = 300.0
+"""So long a product that is not on the list is not looked for again."""
 _GRANULARITY: Final = {
     Interval.M1: Granularity.ONE_MINUTE,
     Interval.M5: Granularity.FIVE_MINUTE,
@@ -52,37 +53,56 @@ class Exchange(Provider):
         keys = Keys(settings.key_prefix)
         super().__init__(adapter, windows, http, store, keys, scope=scope_of(adapter.access.url or url))
         self._reader = reader
-        self._unknown: dict[str, float] = {}
+        self._products: set[ProductId] = set()
+        self._listed_at = -_LIST_AGAIN_S
+        self._is_real = scope_of(adapter.access.url or url) == scope_of(adapter.base_url)
 
     async def find(
-        self, ask: Ask, call: Call, now_s: int, *, max_age_s: float | None = None, progress: Progress | None = None
+        self,
+        ask: Ask,
+        call: Call,
+        now_s: int,
+        *,
+        since: float | None = None,
+        max_age_s: float | None = None,
+        progress: Progress | None = None,
     ) -> Found[Value]:
         """Read what the reader can read, and ask for ranges."""
         if ask.interval is not None and (ask.from_s is not None or ask.count > MAX_CANDLES):
-            return await super().find(ask, call, now_s, max_age_s=max_age_s, progress=progress)
-        if self._unknown.get(str(ask.symbol), 0.0) > time.monotonic():
-            raise UnknownSymbol("coinbase symbol", f"the exchange has no product {ask.symbol}")
-        how: How = {"priority": call.priority, "max_age_s": max_age_s}
+            return await super().find(ask, call, now_s, since=since, max_age_s=max_age_s, progress=progress)
+        how: How = {"priority": call.priority}
         if call.deadline is not None:
             how["timeout_s"] = max(0.01, call.deadline - time.monotonic())
+        if not await self._lists(str(ask.symbol), how):
+            raise UnknownSymbol("coinbase symbol", f"the exchange has no product {ask.symbol}")
+        how["max_age_s"] = max_age_s
         try:
             if ask.interval is None:
                 return _price(ask, await self._reader.ticker(str(ask.symbol), **how))
             granularity = _GRANULARITY[ask.interval]
             return _series(ask, await self._reader.candles(str(ask.symbol), granularity, ask.count, **how))
         except UnknownProduct as exc:
-            if len(self._unknown) >= _MOST_UNKNOWN:
-                self._unknown.clear()
-            self._unknown[str(ask.symbol)] = time.monotonic() + UNKNOWN_S
             raise UnknownSymbol("coinbase symbol", str(exc)) from exc
         except ConfigError as exc:
             raise UnknownSymbol("coinbase symbol", exc.rule) from exc
         except StreamerError as exc:
             raise RestUnavailable(f"coinbase {ask.what}", str(exc)) from exc
 
+    async def _lists(self, product_id: str, how: How) -> bool:
+        """Whether the exchange may have a product: a question for each that it has not would be a call each.
+
+        The list is kept by the stream, else it is one call an hour for all processes.
+        """
+        if product_id not in self._products and time.monotonic() >= self._listed_at + _LIST_AGAIN_S:
+            self._listed_at = time.monotonic()
+            with suppress(StreamerError):
+                reading = await self._reader.products(**how)
+                self._products = {product.product_id for product in reading.value}
+        return not self._products or product_id in self._products
+
     def is_foreign(self, copy: StoredCopy) -> bool:
-        """Whether a copy is of another maker; whether Redis holds those of the simulator, the URL tells."""
-        return copy.source not in (self.name, Source.SIMULATOR)
+        """Whether a copy is of another maker: the simulator's where the exchange itself would be asked."""
+        return copy.source != self.name and (copy.source != Source.SIMULATOR or self._is_real)
 
 
 def _price(ask: Ask, reading: Reading[Ticker]) -> Found[Value]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 from streamer.coinbase.transport import SIMULATOR_SERVER
-from streamer.errors import MalformedAnswer, RestError, StreamerError
+from streamer.errors import CircuitOpen, MalformedAnswer, RestError, StreamerError
 from streamer.gateway.admission import Admission
+from streamer.gateway.decision import Grant
 from streamer.gateway.gate import CallGate
 from streamer.gateway.group import MarkingGate
 from streamer.gateway.limits import Outcome
 from streamer.model import Source
 from streamer.providers.adapter import Adapter, Answer, Flow, Get
-from streamer.providers.base import Budget, Call
+from streamer.providers.base import ANY, Budget, Call
 from streamer.providers.decode import document
 from streamer.providers.http import HttpClient
 
 T = TypeVar("T")
 
+_NO_GENERATION: Final = -1
 _OF_PARSING = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 """What an answer of another shape than the documented one makes an adapter raise."""
 
@@ -70,10 +74,6 @@ class ProviderOrigin:
             flow.close()
 
     async def _one(self, asked: Get, route: str, call: Call, now_s: float) -> Answer:
-        for _ in range(asked.cost - 1):  # the provider counts this one as several
-            grant = await self._admission.admit(Budget.MARKET, call, route)
-            self._admission.settle_soon(grant, Outcome.OK)
-
         async def send() -> Answer:
             answer = await self._http.get(self.adapter, asked)
             if answer.headers.get("server") == SIMULATOR_SERVER:
@@ -82,4 +82,58 @@ class ProviderOrigin:
             document(answer, route)  # what was cut short counts as a failure of the provider, for the breaker too
             return answer
 
-        return await self._gate.run(Budget.MARKET, route, call, send)
+        gate = self._gate if asked.cost == 1 else MarkingGate(CallGate(_Several(self._admission, asked.cost)))
+        return await gate.run(Budget.MARKET, route, call, send)
+
+
+class _Several(Admission):
+    """Leave for calls that the provider counts as several each: all of it is got before one is sent.
+
+    What is got first counts as spent at once, so that two who each have a part do not wait for one another, and
+    anew when the call has ended: by then the provider has counted it. The breaker hears of one call.
+    """
+
+    def __init__(self, admission: Admission, cost: int) -> None:  # it is the other one's, all but these two methods
+        self._one, self._cost = admission, cost
+        self.statistics = admission.statistics
+        self._others: dict[str, list[Grant]] = {}
+
+    async def admit(self, budget: Budget, call: Call = ANY, route: str = "") -> Grant:
+        """Wait for all of it; where it does not come, none is used."""
+        others: list[Grant] = []
+        try:
+            while True:
+                grant = await self._next(others, budget, call, route)
+                if len(others) == self._cost - 1:
+                    self._others[grant.token] = others
+                    return grant
+                others.append(grant)
+                await self._one.settle(_unheard(grant), Outcome.OK)
+        except BaseException:
+            self._settle_all(others, Outcome.UNUSED)
+            raise
+
+    def settle_soon(self, grant: Grant, outcome: Outcome, retry_after_s: float | None = None) -> asyncio.Task[None]:
+        """Date all of it by the end of the call."""
+        alike = Outcome.UNUSED if outcome is Outcome.UNUSED else Outcome.OK
+        self._settle_all(self._others.pop(grant.token, []), alike)
+        return self._one.settle_soon(grant, outcome, retry_after_s)
+
+    async def _next(self, others: Sequence[Grant], budget: Budget, call: Call, route: str) -> Grant:
+        try:
+            return await self._one.admit(budget, call, route)
+        except CircuitOpen:
+            if not others:
+                raise
+        # While the breaker is half-open there is one probe at a time, and the one before may be it: hand it on.
+        await self._one.settle(others[-1], Outcome.ABANDONED)
+        return await self._one.admit(budget, call, route)
+
+    def _settle_all(self, grants: Sequence[Grant], outcome: Outcome) -> None:
+        for grant in grants:
+            self._one.settle_soon(_unheard(grant), outcome)
+
+
+def _unheard(grant: Grant) -> Grant:
+    """Return a grant whose end says nothing about the provider."""
+    return grant._replace(generation=_NO_GENERATION)

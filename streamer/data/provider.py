@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import time
@@ -15,7 +16,7 @@ from streamer.data.holds import hold_of, keep_hold
 from streamer.data.origin import ProviderOrigin
 from streamer.data.requests import BarsRequest, ListingRequest, PriceRequest, encode_price
 from streamer.data.settings import Budget as BudgetSettings
-from streamer.errors import NoData, RestError, StoreUnavailable, StreamerError, UnknownSymbol
+from streamer.errors import NoData, RestError, RestUnavailable, StoreUnavailable, StreamerError, UnknownSymbol
 from streamer.gateway.admission import Admission, Snapshot
 from streamer.gateway.gateway import Gateway
 from streamer.gateway.limits import Window
@@ -35,6 +36,8 @@ NEWEST: Final = 300
 """So many bars are fetched and kept where no range is named; fewer where a provider gives fewer at once."""
 _SPARSE: Final = 6
 """A stock is traded in 6.5 of 24 hours, on 5 of 7 days: it takes so many times the time to have as many bars."""
+_SPARSE_DAYS: Final = 1.5
+"""The same for bars of days."""
 _LONGEST_BREAK_S: Final = 5 * 24 * 3600
 """From a Thursday's close over a holiday and a weekend."""
 _UNLIMITED: Final = (Window(10, 1.0),)
@@ -78,6 +81,7 @@ class Provider:
         self._store, self._keys = store, keys
         self._store_copy = Script(store, "store_copy")
         self._learned_at, self._outdated_at = -_LEARN_AGAIN_S, math.inf
+        self._learning = asyncio.Lock()
 
     def cannot(self, asset: AssetClass, interval: Interval | None = None) -> str | None:
         """Return why it cannot have what is asked for, None where it may."""
@@ -116,11 +120,19 @@ class Provider:
         return pieces
 
     async def find(
-        self, ask: Ask, call: Call, now_s: int, *, max_age_s: float | None = None, progress: Progress | None = None
+        self,
+        ask: Ask,
+        call: Call,
+        now_s: int,
+        *,
+        since: float | None = None,
+        max_age_s: float | None = None,
+        progress: Progress | None = None,
     ) -> Found[Value]:
         """Return what it has, by calls for whatever no copy has.
 
         Args:
+            since: Monotonic time of the question: what others have been answered since will do; None means now.
             max_age_s: Copies of pieces that are older are not used; a single request is always made.
 
         Raises:
@@ -129,7 +141,7 @@ class Provider:
         try:
             if not self._knows(ask, now_s) or time.monotonic() >= self._outdated_at:
                 await self._learn(call)
-            return await self._found(ask, call, now_s, max_age_s, progress)
+            return await self._found(ask, call, now_s, since, max_age_s, progress)
         except StreamerError as exc:
             await self._hold(exc, now_s * 1000)
             raise
@@ -186,10 +198,15 @@ class Provider:
 
     async def _learn(self, call: Call) -> None:
         """Read the provider's own list, at most once a day; that of another process where there is one."""
-        if (listing := self.adapter.listing()) is None or time.monotonic() < self._learned_at + _LEARN_AGAIN_S:
+        if (listing := self.adapter.listing()) is None:
             return
         listing.close()
-        self._learned_at = time.monotonic()
+        async with self._learning:  # who comes while it is read waits: else a refusal would be remembered
+            if time.monotonic() >= self._learned_at + _LEARN_AGAIN_S:
+                await self._read_list(call)
+                self._learned_at = time.monotonic()
+
+    async def _read_list(self, call: Call) -> None:
         request = ListingRequest(self.name, self._keys.listing_copy(self.name))
         try:
             client = self._store.client
@@ -198,19 +215,24 @@ class Provider:
                 await self._store.answer(client.get(request.copy.key)),
             )
             kept = self.kept(request, raw, clock_ms(clock), Tier.CACHE)
-            listed = kept.value if kept is not None else (await self._gateway.fetch(request, call)).value
+            found = kept if kept is not None else await self._fetched(request, call)
         except StreamerError:
             return  # then what we know ourselves has to do
-        self.adapter.listed = listed
-        self._outdated_at = time.monotonic() + request.copy.ttl_s
+        self.adapter.listed = found.value
+        self._outdated_at = time.monotonic() + request.copy.ttl_s - found.age_s
 
     async def _found(
-        self, ask: Ask, call: Call, now_s: int, max_age_s: float | None, progress: Progress | None
+        self,
+        ask: Ask,
+        call: Call,
+        now_s: int,
+        since: float | None,
+        max_age_s: float | None,
+        progress: Progress | None,
     ) -> Found[Value]:
         requests = self.requests(ask, now_s)
         if len(requests) == 1:
-            answer = await self._gateway.fetch(requests[0], call)
-            return Found(answer.value, self.name, Tier.REST, answer.age_s, answer.copy.source)
+            return await self._fetched(requests[0], call, since)
         kept = await self._pieces_kept(requests, max_age_s)
         parts: list[Found[Series]] = []
         empty: NoData | None = None
@@ -218,11 +240,9 @@ class Provider:
             part = kept.get(request.copy.key)
             if part is None:
                 try:
-                    answer = await self._gateway.fetch(request, call)
+                    part = await self._fetched(request, call, since)
                 except NoData as exc:  # a range may begin before there was anything
                     empty = exc
-                else:
-                    part = Found(answer.value, self.name, Tier.REST, answer.age_s, answer.copy.source)
             if part is not None:
                 parts.append(part)
             if progress is not None:
@@ -230,6 +250,12 @@ class Provider:
         if empty is not None and not parts:
             raise empty
         return joined(parts)
+
+    async def _fetched(self, request: Request[Any], call: Call, since: float | None = None) -> Found[Any]:
+        answer = await self._gateway.fetch(request, call, since=since)
+        if self.is_foreign(answer.copy):
+            raise RestUnavailable(request.what, f"others have {answer.copy.source} answer in its place")
+        return Found(answer.value, self.name, Tier.REST, answer.age_s, answer.copy.source)
 
     async def _pieces_kept(
         self, requests: Sequence[Request[Any]], max_age_s: float | None
@@ -295,25 +321,29 @@ def joined(parts: Sequence[Found[Series]]) -> Found[Value]:
 def windows_of(limits: Sequence[Limit], budget: BudgetSettings) -> tuple[Window, ...]:
     """Return the windows that calls are held to: the plan's, or what the settings say in their place.
 
-    A rate replaces the plan's windows that are shorter than a day, a daily number the one of a day.
+    A rate replaces the plan's windows that are shorter than a day, a daily number the one of a day. A rate of 2.5
+    means no more than 2 within any second, one of 0.083 no more than 1 within any 12.05 s.
     """
     short = tuple(Window(limit.calls, limit.length_s) for limit in limits if limit.length_s < DAY_S)
     daily = tuple(Window(limit.calls, limit.length_s) for limit in limits if limit.length_s >= DAY_S)
     if budget.rps is not None:
         calls = max(1, int(budget.rps))
-        short = (Window(calls, calls / budget.rps),)
+        short = (Window(calls, max(1.0, calls / budget.rps)),)
     if budget.daily is not None:
         daily = (Window(budget.daily, DAY_S),)
     return (*(short or _UNLIMITED), *daily)
 
 
 def scope_of(adapter: Adapter) -> str:
-    """Return the name of a budget in the keys that all callers share: another key is another budget."""
-    key = adapter.access.key
-    return f"{adapter.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}" if key else adapter.name
+    """Return the name of a budget in the keys that all callers share: another key or address has another."""
+    access = adapter.access
+    whose = f"{access.key} {access.url or ''}".rstrip()
+    return f"{adapter.name}-{hashlib.sha256(whose.encode()).hexdigest()[:12]}" if whose else adapter.name
 
 
 def _reach_s(ask: Ask, count: int, step_s: int) -> int:
     """Return how far back `count` bars may reach."""
-    is_stock = ask.symbol.asset is AssetClass.STOCK
-    return count * step_s * _SPARSE + _LONGEST_BREAK_S if is_stock else count * step_s
+    if ask.symbol.asset is not AssetClass.STOCK:
+        return count * step_s
+    sparse = _SPARSE_DAYS if ask.interval is Interval.D1 else _SPARSE
+    return int(count * step_s * sparse) + _LONGEST_BREAK_S

@@ -64,7 +64,8 @@ async def race(
         return None
     finally:
         for task, (name, began) in running.items():
-            story.tell(name, Fate.LATE, "no answer in time", time.monotonic() - began)
+            why = "another was as quick" if task.done() else "no answer in time"
+            story.tell(name, Fate.LATE, why, time.monotonic() - began)
             task.cancel()
         if running:
             await asyncio.gather(*running, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Final
 from urllib.parse import urlsplit
@@ -55,6 +56,7 @@ class Roster:
         self._given: dict[str, tuple[Access, Budget]] = {name: load_provider(name) for name in ADAPTERS}
         self._urls: dict[str, str | None] = {}
         self._looked_at = -_LOOK_S
+        self._looking = asyncio.Lock()
         self.providers: dict[str, Provider] = {}
         for name in ADAPTERS:
             if name != COINBASE:
@@ -62,9 +64,18 @@ class Roster:
 
     async def know(self) -> None:
         """Have all providers where they are by now: the exchange's own, or those that a simulator plays."""
-        if COINBASE in self.providers and time.monotonic() - self._looked_at < _LOOK_S:
+        if self._is_known:
             return
-        self._looked_at = time.monotonic()
+        async with self._looking:  # all who ask at first wait for the one who looks
+            if not self._is_known:
+                await self._look()
+                self._looked_at = time.monotonic()
+
+    @property
+    def _is_known(self) -> bool:
+        return COINBASE in self.providers and time.monotonic() - self._looked_at < _LOOK_S
+
+    async def _look(self) -> None:
         simulated = await self._simulated()
         for name, (access, _) in self._given.items():
             if name == COINBASE:

@@ -41,12 +41,22 @@ class Step:
     took_ms: float = 0.0
     error: str = ""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it would have been asked, had it not told all processes to stay away."""
+        return self.fate is Fate.LEFT_OUT and bool(self.error)
+
 
 @dataclass(slots=True)
 class Story:
-    """All turns, in the order in which they came to an end."""
+    """All turns, in the order in which they came to an end.
+
+    Attributes:
+        outage: Why Redis could not be asked for copies and holds, "" where it could.
+    """
 
     steps: list[Step] = field(default_factory=list)
+    outage: str = ""
 
     def tell(self, provider: str, fate: Fate, why: str, took_s: float = 0.0, error: str = "") -> None:
         """Add a turn."""

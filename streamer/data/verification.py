@@ -26,7 +26,7 @@ class Verification:
     """What asking around has come to.
 
     Attributes:
-        found: What each provider says, by name.
+        found: What each provider says, by name; what is stale is left out.
         comparison: What comparable ones of them come to.
     """
 
@@ -48,11 +48,23 @@ class Verification:
 
 
 async def ask_around(
-    names: Sequence[str], ask: Ask, find: Find, *, timeout_s: float, tolerance_bp: Decimal, story: Story
+    names: Sequence[str],
+    ask: Ask,
+    find: Find,
+    will_do: Callable[[Found[Any]], str | None],
+    *,
+    timeout_s: float,
+    tolerance_bp: Decimal,
+    story: Story,
+    spare: list[Found[Any]],
 ) -> Verification:
     """Ask providers all at once, and compare what has come within the time.
 
     Who has not the very symbol is asked for what stands in for it, which is compared with its like only.
+
+    Args:
+        will_do: Returns why an answer cannot be compared, None where it can: what is stale proves nobody wrong.
+        spare: Gets the answers that cannot, for when nothing better comes.
     """
 
     async def one(name: str) -> Found[Any]:
@@ -76,8 +88,14 @@ async def ask_around(
             story.tell(name, Fate.LATE, "no answer in time")
             continue
         try:
-            found[name] = task.result()
+            one_found = task.result()
         except StreamerError as exc:
             story.failed(name, exc, 0.0)
+            continue
+        if (why := will_do(one_found)) is not None:
+            story.tell(name, Fate.PASSED_OVER, why)
+            spare.append(one_found)
+        else:
+            found[name] = one_found
     prices = {name: one.value for name, one in found.items()}
     return Verification(found, compare(prices, tolerance_bp=tolerance_bp), story)

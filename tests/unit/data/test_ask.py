@@ -1,0 +1,92 @@
+"""Questions: what may be asked, what stands in, and when there can have been a trade."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from streamer.data.ask import MOST_BARS, Ask, bars_of, parse_interval, stand_in, traded_until_s
+from streamer.errors import ConfigError
+from streamer.providers.shape import AssetClass, Interval
+from streamer.providers.symbols import parse_symbol
+
+BTC, SPY = parse_symbol("BTC-USD"), parse_symbol("SPY")
+NOW_S = 1_790_000_000
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def bars(start_s: int | None = None, end_s: int | None = None, limit: int = 100) -> Ask:
+    """A question for hours."""
+    return bars_of(BTC, Interval.H1, start_s=start_s, end_s=end_s, limit=limit, now_s=NOW_S)
+
+
+def test_the_newest() -> None:
+    """Without a range it is for the newest, and names none."""
+    assert bars() == Ask(BTC, Interval.H1, 100)
+    assert bars().what == "bars BTC-USD 1h"
+    assert Ask(BTC).what == "price BTC-USD"
+
+
+def test_a_range() -> None:
+    """With a begin it goes up to the bar that is open now; with an end only it reaches back by the limit."""
+    assert bars(start_s=NOW_S - 7200) == Ask(BTC, Interval.H1, 100, NOW_S - 7200, NOW_S + 3600)
+    assert bars(end_s=NOW_S - 3600, limit=2) == Ask(BTC, Interval.H1, 2, NOW_S - 3 * 3600, NOW_S - 3600)
+    assert bars(start_s=NOW_S - 7200, end_s=NOW_S + 10**9).to_s == NOW_S + 3600
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"limit": 0},
+        {"limit": MOST_BARS + 1},
+        {"start_s": NOW_S, "end_s": NOW_S},
+        {"start_s": -1},
+        {"start_s": NOW_S + 7200},
+        {"start_s": 0, "end_s": NOW_S},
+        {"end_s": 3600},
+    ],
+)
+def test_what_makes_no_sense(words: dict[str, int]) -> None:
+    """None, too many, backwards, from the future, from before 1970: refused."""
+    with pytest.raises(ConfigError):
+        bars(**words)
+
+
+def test_intervals() -> None:
+    """Known ones are read; others are refused with those there are."""
+    assert parse_interval("4h") is Interval.H4
+    with pytest.raises(ConfigError, match="1m, 5m, 15m"):
+        parse_interval("7m")
+
+
+@pytest.mark.parametrize(
+    ("text", "other"), [("BTC-USD", "BTC-USDT"), ("BTC-USDT", "BTC-USD"), ("USDT-USD", None), ("BTC-EUR", None)]
+)
+def test_what_stands_in(text: str, other: str | None) -> None:
+    """USD for USDT and the other way, of the same coin, and nothing else; never for a stock."""
+    found = stand_in(parse_symbol(text))
+    assert (str(found) if found else None) == other
+    assert stand_in(SPY) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        ("2026-11-20T10:00", "2026-11-20T10:00"),  # a Friday
+        ("2026-11-20T09:29", "2026-11-19T16:00"),
+        ("2026-11-20T16:00", "2026-11-20T16:00"),
+        ("2026-11-20T23:00", "2026-11-20T16:00"),
+        ("2026-11-21T12:00", "2026-11-20T16:00"),
+        ("2026-11-22T12:00", "2026-11-20T16:00"),
+        ("2026-11-23T09:00", "2026-11-20T16:00"),
+        ("2026-11-23T09:30", "2026-11-23T09:30"),
+        ("2026-03-08T12:00", "2026-03-06T16:00"),  # clocks go forward
+    ],
+)
+def test_when_a_stock_was_traded_last(now: str, until: str) -> None:
+    """While the exchange is open now, else when it closed."""
+    at, last = (datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).timestamp() for text in (now, until))
+    assert traded_until_s(AssetClass.STOCK, at) == last
+    assert traded_until_s(AssetClass.CRYPTO, at) == at
