@@ -20,7 +20,7 @@ from streamer.data.desk import DataDesk
 from streamer.data.manager import How
 from streamer.data.provider import Progress
 from streamer.data.settings import describe_data
-from streamer.errors import ConfigError, StoreUnavailable, StreamerError, Unavailable
+from streamer.errors import ConfigError, StoreUnavailable, StreamerError, Unavailable, UnknownSymbol
 from streamer.model import Priority, Tier
 from streamer.reader.reader import AsyncReader
 from streamer.store.connect import Store
@@ -79,7 +79,7 @@ async def desk_at(url: str) -> AsyncIterator[DataDesk]:
     """
     config = settings.load()
     logs.configure("error")  # alerts of bad data are told as part of the answer, and stdout is for that
-    store = Store(url)
+    store = Store(url, max_connections=32)
     async with AsyncReader(url, caller="cli", settings=config) as reader:
         desk = DataDesk(reader, store, config)
         try:
@@ -95,6 +95,11 @@ def missing_json(error: StreamerError) -> dict[str, Any]:
     """Return what is printed as JSON for something that could not be served; `tiers` says why, by provider."""
     tiers = error.tiers if isinstance(error, Unavailable) else {}
     return {"tier": None, "error": str(error), "tiers": tiers}
+
+
+def unknown(error: UnknownSymbol, what: str) -> Unavailable:
+    """Return that nobody knows a symbol as what it is to a command: something that could not be served."""
+    return Unavailable(what, {"providers": error.why})
 
 
 def print_json(body: object) -> None:

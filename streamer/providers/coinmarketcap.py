@@ -32,8 +32,14 @@ from streamer.providers.shape import AssetClass, Bar, Interval, Listed, Price, Q
 from streamer.providers.spans import joined, widened, within
 from streamer.providers.symbols import ids_of
 
-KNOWN: Final = {"BTC": "1", "ETH": "1027", "USDT": "825", "SOL": "5426", "XRP": "52", "DOGE": "74", "LTC": "2"}
-"""Numbers of coins; an answer is refused where its name is another."""
+_NUMBERS: Final = """
+    AAVE 7278 ADA 2010 ALGO 4030 ATOM 3794 AVAX 5805 BCH 1831 BNB 1839 BTC 1 DOGE 74 DOT 6636 ETC 1321 ETH 1027
+    FIL 2280 ICP 8916 LINK 1975 LTC 2 NEAR 6535 SHIB 5994 SOL 5426 TRX 1958 UNI 7083 USDC 3408 USDT 825 XLM 512
+    XMR 328 XRP 52
+"""
+_WORDS: Final = _NUMBERS.split()
+KNOWN: Final = dict(zip(_WORDS[::2], _WORDS[1::2], strict=True))
+"""Numbers of coins, from memory; an answer is refused where its name is another."""
 _BY_CODE: Final[dict[str, type[RestError]]] = {
     "1001": KeyRefused,
     "1002": KeyRefused,

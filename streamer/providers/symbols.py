@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
 from streamer.errors import ConfigError
+from streamer.providers.coins import COINS, parted
 from streamer.providers.shape import AssetClass, Listed, Symbol
 
-QUOTES: Final = ("USDT", "USDC", "USD", "EUR", "GBP", "JPY", "BTC", "ETH")
-"""Currencies that prices are counted in, the longer first: BTCUSDT is BTC in USDT."""
-_COINS = (
-    "AAVE ADA ALGO APT ARB ATOM AVAX BCH BNB BTC CRV DAI DOGE DOT ETC ETH FIL HBAR ICP INJ LDO LINK LTC MATIC MKR"
-    " NEAR OP PEPE POL SHIB SOL SUI TON TRX UNI USDC USDT XLM XMR XRP XTZ ZEC"
-)
-_CRYPTO: Final = frozenset(_COINS.split())
-"""What is taken for a coin where nothing else tells; any other is one as soon as it is written with its quote."""
 _PART: Final = re.compile(r"[A-Z0-9]{1,20}", re.ASCII)
 _STOCK: Final = re.compile(r"[A-Z]{1,5}(\.[A-Z]{1,2})?", re.ASCII)
 _RULE: Final = "expected a pair such as BTC-USD, BTCUSDT, BTC/USD or X:BTCUSD, or a stock such as SPY"
@@ -44,12 +38,10 @@ def parse_symbol(text: str) -> Symbol:
             if _PART.fullmatch(base) and _PART.fullmatch(quote) and base != quote:
                 return crypto(base, quote)
             raise ConfigError("symbol", text, _RULE)
-    quotes = (quote for quote in QUOTES if word.endswith(quote) and word != quote)
-    quote = next(quotes, "")
-    base = word.removesuffix(quote) if quote else word
-    if quote and _PART.fullmatch(base) and (is_pair or base in _CRYPTO):
+    base, quote = parted(word)
+    if quote and _PART.fullmatch(base) and (is_pair or base in COINS):
         return crypto(base, quote)
-    if word in _CRYPTO and not is_pair:
+    if word in COINS and not is_pair:
         return crypto(word, "USD")
     if not is_pair and _STOCK.fullmatch(word):
         return stock(word)
@@ -69,10 +61,9 @@ def stock(ticker: str) -> Symbol:
 def ids_of(listed: Iterable[Listed], known: dict[str, str]) -> dict[str, str]:
     """Return base to the provider's id: what the list says, and before it what is `known` by us.
 
-    Names are not unique: for those that we know ours holds, of others the first that is active.
+    Names are not unique. Of one that several active entries share and we do not know, nothing is said: the price of
+    a namesake is worse than none.
     """
-    found = dict(known)
-    for entry in listed:
-        if entry.is_active:
-            found.setdefault(entry.base, entry.id)
-    return found
+    active = [entry for entry in listed if entry.is_active]
+    shared = Counter(entry.base for entry in active)
+    return {entry.base: entry.id for entry in active if shared[entry.base] == 1} | known

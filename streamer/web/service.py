@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.requests import Request
 
@@ -14,6 +15,9 @@ from streamer.settings import Settings
 from streamer.store.connect import Store
 from streamer.store.keys import Keys
 from streamer.store.wanted import WantedSet
+
+MOST_CONNECTIONS: Final = 64
+"""Questions to other providers take one or two each while they are under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Service:
     @classmethod
     def of(cls, redis_url: str, settings: Settings) -> Service:
         """Return a service over a Redis; nothing is connected until it is asked."""
-        store, keys = Store(redis_url), Keys(settings.key_prefix)
+        store, keys = Store(redis_url, max_connections=MOST_CONNECTIONS), Keys(settings.key_prefix)
         reader = AsyncReader(redis_url, caller="api", settings=settings)
         return cls(settings, store, keys, reader, WantedSet(store, keys), DataDesk(reader, store, settings))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from streamer.errors import ConfigError
+from streamer.providers.coins import QUOTES
 from streamer.providers.shape import AssetClass, Listed, Symbol
-from streamer.providers.symbols import QUOTES, crypto, ids_of, parse_symbol, stock
+from streamer.providers.symbols import crypto, ids_of, parse_symbol, stock
 
 
 @pytest.mark.parametrize(
@@ -94,12 +95,20 @@ def test_a_stock_is_counted_in_dollars() -> None:
     assert (stock("SPY").quote, stock("SPY").asset) == ("USD", AssetClass.STOCK)
 
 
+@pytest.mark.parametrize("text", ["SPY", "BRK.B", "BTC.US", "LINK.US", "OPETH.US", "BTC", "USDT-USD", "NEW-COIN"])
+def test_a_canonical_name_leads_back(text: str) -> None:
+    """Copies are kept under it and read by it: a stock called as a coin must not turn into the coin."""
+    symbol = parse_symbol(text)
+    assert parse_symbol(str(symbol)) == symbol
+
+
 def test_what_we_know_stands_before_a_list() -> None:
-    """Of doubles in a list the first active one counts, and ours before any."""
+    """The only active entry of a name counts; of namesakes none does, but for those that we know."""
     listed = [
         Listed("wrapped", "BTC"),
         Listed("old", "KAS", is_active=False),
         Listed("kaspa", "KAS"),
-        Listed("bridged", "KAS"),
+        Listed("one", "CAT"),
+        Listed("another", "CAT"),
     ]
     assert ids_of(listed, {"BTC": "bitcoin"}) == {"BTC": "bitcoin", "KAS": "kaspa"}
