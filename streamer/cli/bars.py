@@ -10,6 +10,7 @@ from decimal import Decimal
 from importlib import import_module
 from typing import Any, Final
 
+from streamer.data.ask import Served
 from streamer.data.shown import bar_json
 from streamer.errors import ConfigError, StreamerError
 from streamer.providers.shape import Bar, Series
@@ -44,8 +45,8 @@ def need_pyarrow() -> Any:
         raise ConfigError("pyarrow", None, "not installed: pip install 'coinbase-streamer[parquet]'") from exc
 
 
-def parquet_of(series: Series) -> bytes:
-    """Return bars as a Parquet file with the columns of the CSV, and what they are of in its metadata.
+def parquet_of(served: Served[Series]) -> bytes:
+    """Return bars as a Parquet file with the columns of the CSV; its metadata says what they are of and whose.
 
     Numbers are decimals with as many places as the longest of their column has, so none is rounded; `start` is a
     timestamp in UTC, a volume that is not known is null.
@@ -55,6 +56,7 @@ def parquet_of(series: Series) -> bytes:
         StreamerError: A number has more digits than a decimal can.
     """
     pyarrow = need_pyarrow()
+    series, found = served.found.value, served.found
     bars = series.bars
     starts = [datetime.fromtimestamp(bar.start_s, UTC) for bar in bars]
     arrays = [pyarrow.array(starts, pyarrow.timestamp("s", tz="UTC"))]
@@ -66,6 +68,8 @@ def parquet_of(series: Series) -> bytes:
         "symbol": str(series.symbol),
         "interval": series.interval.value,
         "instrument": series.instrument.value,
+        "provider": found.provider,
+        "source": found.source,  # a simulator's bars must never pass for real
     }
     table = pyarrow.Table.from_arrays(arrays, names=list(COLUMNS)).replace_schema_metadata(about)
     buffer = io.BytesIO()

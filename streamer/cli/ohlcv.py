@@ -26,6 +26,7 @@ from streamer.cli.data import (
     seconds,
     show,
     table_of,
+    unknown,
 )
 from streamer.cli.files import STDOUT, write_whole
 from streamer.cli.plain import plain
@@ -34,7 +35,7 @@ from streamer.data.ask import MOST_BARS, Served, parse_interval, seconds_of
 from streamer.data.desk import LIMIT
 from streamer.data.provider import Progress
 from streamer.data.shown import bar_json, series_json
-from streamer.errors import ConfigError, StreamerError, Unavailable
+from streamer.errors import ConfigError, StreamerError, Unavailable, UnknownSymbol
 from streamer.providers.shape import Interval, Series, Symbol
 from streamer.providers.symbols import parse_symbol
 from streamer.quality.findings import Report
@@ -128,10 +129,11 @@ async def _ask(
                 how = how_of(arguments, progress)
                 served = await desk.bars(symbol, interval, start_s=start_s, end_s=end_s, limit=limit, how=how)
             return Barred(served, desk.score(served))
-    except Unavailable as exc:
+    except (Unavailable, UnknownSymbol) as exc:
+        missing = unknown(exc, f"bars {symbol} {interval}") if isinstance(exc, UnknownSymbol) else exc
         if arguments.json == STDOUT:
-            print_json(missing_json(exc))
-        for provider, why in exc.tiers.items():
+            print_json(missing_json(missing))
+        for provider, why in missing.tiers.items():
             print(plain(f"{symbol}: {provider}: {why}"), file=sys.stderr)
         return EXIT_FAILED
 
@@ -175,7 +177,7 @@ def _put(answer: Barred, arguments: argparse.Namespace) -> None:
         body = series_json(answer.served, answer.score, report)
         write_whole(arguments.json, orjson.dumps(body, option=orjson.OPT_INDENT_2) + b"\n")
     elif arguments.parquet is not None:
-        write_whole(arguments.parquet, parquet_of(series))
+        write_whole(arguments.parquet, parquet_of(answer.served))
     elif arguments.plot is None:
         _print_table(series)
     if arguments.plot == STDOUT:

@@ -23,6 +23,7 @@ from streamer.cli.data import (
     show,
     table_of,
     tier_of,
+    unknown,
 )
 from streamer.cli.plain import plain
 from streamer.data.ask import Served
@@ -30,7 +31,7 @@ from streamer.data.desk import DataDesk
 from streamer.data.manager import How
 from streamer.data.shown import price_json, verification_json
 from streamer.data.verification import Verification
-from streamer.errors import ConfigError, StreamerError, Unavailable
+from streamer.errors import ConfigError, StreamerError, Unavailable, UnknownSymbol
 from streamer.providers.shape import Price, Symbol
 from streamer.providers.symbols import parse_symbol
 
@@ -84,6 +85,8 @@ async def _one(desk: DataDesk, symbol: Symbol, how: How, verify: bool) -> Priced
         return Priced(await desk.price(symbol, how))
     except Unavailable as exc:
         return exc
+    except UnknownSymbol as exc:
+        return unknown(exc, f"price {symbol}")
 
 
 def _json(desk: DataDesk, one: Priced | Unavailable) -> dict[str, Any]:

@@ -6,14 +6,14 @@ import argparse
 from typing import Any, Final
 
 from streamer.cli.common import EXIT_FAILED, need_redis_url, run_async, words
-from streamer.cli.data import desk_at, how_of, print_json, seconds, show, table_of
+from streamer.cli.data import desk_at, how_of, print_json, seconds, show, table_of, unknown
 from streamer.cli.plain import plain
-from streamer.data.ask import Served, parse_interval
+from streamer.data.ask import Ask, Served, parse_interval
 from streamer.data.desk import DataDesk
 from streamer.data.manager import How
 from streamer.data.shown import price_json, series_json, story_json
 from streamer.data.story import Fate
-from streamer.errors import Unavailable
+from streamer.errors import Unavailable, UnknownSymbol
 from streamer.providers.shape import Interval, Price, Symbol
 from streamer.providers.symbols import parse_symbol
 
@@ -40,6 +40,9 @@ async def _explain(symbol: Symbol, interval: Interval | None, how: How, url: str
             answer: Served[Any] | Unavailable = await _answer(desk, symbol, interval, how)
         except Unavailable as exc:
             answer = exc
+        except UnknownSymbol as exc:
+            ask = Ask(symbol, interval)
+            answer = unknown(exc, ask.what)
         told = story_of(answer, _order(desk, symbol, how), desk)
     if as_json:
         print_json(told)

@@ -36,6 +36,8 @@ _BY_STATUS: Final[Mapping[int, type[errors.RestError]]] = {
     403: errors.RestRateLimited,  # the firewall's limit ("General Info")
     408: errors.RestUnavailable,
 }
+_QUOTES: Final = frozenset({"USDT", "USDC", "BTC"})
+"""What contracts are quoted in, until the list says more."""
 _BANNED_UNTIL: Final = re.compile(r"until (\d{13})\b")
 _SHORTEST_BAN_S: Final = 120.0
 _MINUTE_MS: Final = 60_000
@@ -112,11 +114,13 @@ class Binance(Adapter):
         raise error
 
     def _id(self, symbol: Symbol) -> str:
-        wanted = symbol.base + symbol.quote
-        listed = {entry.id for entry in self.listed if entry.is_active}
-        if symbol.asset is not AssetClass.CRYPTO or symbol.quote == "USD" or (listed and wanted not in listed):
+        # By base and quote, not by both as one word: BTCU in SDT has the letters of BTC in USDT.
+        pair = symbol.base, symbol.quote
+        listed = {(entry.base, entry.quote) for entry in self.listed if entry.is_active}
+        is_known = pair in listed if listed else symbol.quote in _QUOTES
+        if symbol.asset is not AssetClass.CRYPTO or not is_known:
             raise self.fault(errors.UnknownSymbol, "symbol", f"it has no {symbol}")
-        return wanted
+        return symbol.base + symbol.quote
 
 
 def _wait_s(answer: Answer, why: str, now_ms: int) -> float | None:

@@ -29,7 +29,6 @@ from streamer.providers.shape import (
     Symbol,
 )
 from streamer.providers.spans import joined, within
-from streamer.providers.symbols import ids_of
 
 _BY_CODE: Final[Mapping[int, type[errors.RestError]]] = {
     429: errors.RestRateLimited,
@@ -138,7 +137,11 @@ class CoinGecko(Adapter):
         return answers.read_quota(document(answer, "coingecko quota"))
 
     def _id(self, symbol: Symbol) -> str:
-        found = answers.KNOWN.get(symbol.base) or ids_of(self.listed, {}).get(symbol.base)
-        if symbol.asset is not AssetClass.CRYPTO or found is None:
+        known = answers.KNOWN.get(symbol.base)
+        ids = [known] if known is not None else [entry.id for entry in self.listed if entry.base == symbol.base]
+        if len(ids) > 1:  # in no order that would tell which of them is meant
+            why = f"{len(ids)} coins are called {symbol.base}, and which of them is meant is not known"
+            raise self.fault(errors.UnknownSymbol, "symbol", why)
+        if symbol.asset is not AssetClass.CRYPTO or not ids:
             raise self.fault(errors.UnknownSymbol, "symbol", f"it has no {symbol}")
-        return found
+        return ids[0]

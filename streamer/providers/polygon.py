@@ -148,11 +148,13 @@ class Polygon(Adapter):
 
     def _name(self, symbol: Symbol) -> str:
         """Return the name as it stands in a path."""
-        wanted, listed = answers.ticker(symbol), {entry.id for entry in self.listed if entry.is_active}
-        unknown = wanted not in listed if listed else symbol.quote not in _QUOTES
-        if symbol.asset is AssetClass.CRYPTO and unknown:
-            raise self.fault(errors.UnknownSymbol, "symbol", f"it has no {symbol}")
-        return quote(wanted, safe=":")
+        if symbol.asset is AssetClass.CRYPTO:
+            # By base and quote, not by both as one word: BTCU in SD has the letters of BTC in USD.
+            listed = {(entry.base, entry.quote) for entry in self.listed if entry.is_active}
+            pair = symbol.base, symbol.quote
+            if pair not in listed if listed else symbol.quote not in _QUOTES:
+                raise self.fault(errors.UnknownSymbol, "symbol", f"it has no {symbol}")
+        return quote(answers.ticker(symbol), safe=":")
 
     def _next(self, body: Mapping[str, Any]) -> Get | None:
         """Return the request of the next page. Its link has no key; ours goes to our own host alone."""

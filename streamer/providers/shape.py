@@ -11,6 +11,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from streamer.providers.coins import is_coin
+
 
 class AssetClass(StrEnum):
     """What kind of thing a symbol names; providers are ordered by it."""
@@ -21,7 +23,9 @@ class AssetClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """What is asked for, under its canonical name. `symbols.parse_symbol` makes one from what people write.
+    """What is asked for; its canonical name is `str` of it: "BTC-USD", "SPY".
+
+    `symbols.parse_symbol` makes one from what people write, and from that name the same one again.
 
     Attributes:
         base: "BTC", "SPY".
@@ -33,7 +37,10 @@ class Symbol:
     asset: AssetClass
 
     def __str__(self) -> str:
-        return self.base if self.asset is AssetClass.STOCK else f"{self.base}-{self.quote}"
+        if self.asset is AssetClass.CRYPTO:
+            return f"{self.base}-{self.quote}"
+        # Some stocks bear the name of a coin, such as LINK: by the bare word the coin is meant.
+        return f"{self.base}.US" if is_coin(self.base) else self.base
 
 
 class Instrument(StrEnum):

@@ -20,7 +20,7 @@ class PriceUpdate:
     """A price that a relay has sent. They arrive in any order: an older one never replaces a newer one.
 
     Attributes:
-        as_of_ms: When it was the price, by the sender's word.
+        as_of_ms: When it was the price, by the sender's word; no later than it came.
         source: Where the sender has it from.
     """
 
@@ -51,6 +51,8 @@ def price_of(delivery: Delivery, now_s: float) -> PriceUpdate | None:
     except ValueError as exc:
         raise Refused(Reason.MALFORMED, str(exc)) from exc
     source = data.get("source")
+    # Of a sender whose clock is ahead: what is of later than now is none of the copies that are served.
+    as_of_ms = min(as_of_ms, now_ms)
     if not isinstance(source, str) or not 0 < len(source) <= _SOURCE_CHARS:
         raise Refused(Reason.MALFORMED, f"data.source is no text of 1 to {_SOURCE_CHARS} characters")
     return PriceUpdate(symbol, price, as_of_ms, source)

@@ -19,7 +19,7 @@ from streamer.cli.bars import csv_of, parquet_of
 from streamer.cli.plot import ASCII, candles
 from streamer.data.ask import MOST_BARS, Ask, Found, Served
 from streamer.data.story import Fate, Story
-from streamer.errors import ConfigError, StoreUnavailable, StreamerError, Unavailable
+from streamer.errors import ConfigError, StoreUnavailable, StreamerError, Unavailable, UnknownSymbol
 from streamer.model import Tier
 from streamer.providers.shape import Bar, Instrument, Interval, Series
 from tests.unit.cli.test_price import BTC, URL, Desk, miss, parsed
@@ -122,6 +122,14 @@ def test_exit_status(
     assert bool(printed.out) is (code == 0)
     assert ("BTC-USD: coinbase: it has none" in printed.err) is (code == 1)
     assert printed.err.startswith("error: Redis") is (code == 3)
+
+
+def test_a_symbol_that_nobody_knows_is_a_miss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Redis has been asked and the providers as well: that is 1, not 3."""
+    assert ran(monkeypatch, UnknownSymbol("data symbol", "none has BTC-USD"), "--csv") == 1
+    assert capsys.readouterr().err == "BTC-USD: providers: none has BTC-USD\n"
 
 
 def test_a_miss_is_json_where_json_was_asked_for(
@@ -244,20 +252,21 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parquet_has_decimals_as_given() -> None:
     """Nothing is rounded; what is not known is null; what the bars are of is in the metadata."""
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install pyarrow")
-    table = parquet.read_table(io.BytesIO(parquet_of(barred().found.value)))
+    table = parquet.read_table(io.BytesIO(parquet_of(barred(source="simulator"))))
     rows = table.to_pylist()
     assert [row["close"] for row in rows] == [one.close for one in BARS]
     assert [row["volume"] for row in rows] == [one.volume for one in BARS]
     assert [row["closed"] for row in rows] == [True, True, False]
     assert rows[0]["start"].isoformat() == START
     assert str(table.schema.field("close").type) == "decimal128(8, 6)"
-    assert table.schema.metadata[b"symbol"] == b"BTC-USD"
+    about = table.schema.metadata
+    assert (about[b"symbol"], about[b"provider"], about[b"source"]) == (b"BTC-USD", b"coinbase", b"simulator")
     with localcontext(prec=80):
         huge = flat(0, Decimal(10) ** 30 + Decimal("1e-30"))
-    (row,) = parquet.read_table(io.BytesIO(parquet_of(barred((huge,)).found.value))).to_pylist()
+    (row,) = parquet.read_table(io.BytesIO(parquet_of(barred((huge,))))).to_pylist()
     assert (row["open"], row["volume"]) == (huge.open, None)
     with pytest.raises(StreamerError, match="open needs 101 digits"):
-        parquet_of(barred((flat(0, Decimal("1e100")),)).found.value)
+        parquet_of(barred((flat(0, Decimal("1e100")),)))
 
 
 def test_csv_can_be_read_back() -> None:

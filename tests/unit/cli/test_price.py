@@ -19,7 +19,7 @@ from streamer.data.manager import How
 from streamer.data.settings import DataSettings
 from streamer.data.story import Fate, Story
 from streamer.data.verification import Verification
-from streamer.errors import ConfigError, StoreUnavailable, StreamerError, Unavailable
+from streamer.errors import ConfigError, StoreUnavailable, StreamerError, Unavailable, UnknownSymbol
 from streamer.model import Priority, Tier
 from streamer.providers.shape import Instrument, Interval, Price, Series, Symbol
 from streamer.providers.symbols import parse_symbol
@@ -203,6 +203,21 @@ def test_what_is_missing_says_why_by_provider(
     assert ran(monkeypatch, {BTC: miss()}, "BTC-USD", "--json") == 1
     told = json.loads(capsys.readouterr().out)["BTC-USD"]
     assert (told["tier"], told["tiers"]["coinbase"]) == (None, "it has none")
+
+
+def test_a_symbol_that_nobody_knows_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is missing like any other, with the reason on stderr and in the JSON; the prices of others are told."""
+    answers = {BTC: priced(), SPY: UnknownSymbol("data symbol", "none of the providers asked has SPY")}
+    assert ran(monkeypatch, answers, "BTC-USD", "SPY") == 1
+    printed = capsys.readouterr()
+    assert [row.split()[:2] for row in printed.out.splitlines()[1:]] == [["BTC-USD", "84210.370"], ["SPY", "-"]]
+    assert printed.err == "SPY: providers: none of the providers asked has SPY\n"
+    assert ran(monkeypatch, answers, "BTC-USD", "SPY", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["BTC-USD"]["price"] == "84210.370"
+    assert told["SPY"]["tiers"] == {"providers": "none of the providers asked has SPY"}
 
 
 def test_json_is_the_shape_of_the_route(

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from streamer.cli import explain, story
-from streamer.errors import ConfigError, StoreUnavailable, StreamerError
+from streamer.errors import ConfigError, StoreUnavailable, StreamerError, UnknownSymbol
 from tests.unit.cli.test_ohlcv import barred
 from tests.unit.cli.test_price import BTC, URL, Desk, miss, parsed, priced
 
@@ -54,6 +54,15 @@ def test_a_failure_has_a_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert told(monkeypatch, miss(), "--json") == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["served"] is None and answer["story"][0]["why"] == "it has none"
+
+
+def test_a_symbol_that_nobody_knows_has_a_story(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is served, and why is said, with status 1."""
+    assert told(monkeypatch, UnknownSymbol("data symbol", "none has BTC-USD"), "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["served"] is None and answer["story"][0]["why"] == "none has BTC-USD"
 
 
 def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

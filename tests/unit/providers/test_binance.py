@@ -72,6 +72,13 @@ def test_the_list_decides_once_it_is_read() -> None:
             next(adapter.price(crypto(base, "USDT"), CLOCK_MS))
 
 
+@pytest.mark.parametrize("listed", [[], [Listed("BTCUSDT", "BTC", "USDT")]])
+def test_another_pair_of_the_same_letters_is_unknown(listed: list[Listed]) -> None:
+    """BTCU in SDT is not BTC in USDT, though both would be asked for as BTCUSDT."""
+    with pytest.raises(UnknownSymbol):
+        next(Binance(Access(), listed).price(crypto("BTCU", "SDT"), CLOCK_MS))
+
+
 def test_bars_are_asked_for_from_the_newest_back() -> None:
     """It counts from the beginning of a span, so that begins where the newest bars do, and ends now."""
     span = Span(MINUTE_S - 86_400, MINUTE_S + 86_400, 3)

@@ -117,12 +117,20 @@ def test_bars_in_usdt_are_not_worked_out() -> None:
 
 
 def test_well_known_coins_are_not_looked_up() -> None:
-    """Symbols are not unique: the list tells the ids of those that we have none for, the first of each."""
-    rows = [("fake-bitcoin", "BTC"), ("kaspa", "KAS"), ("kaspa-bridged", "KAS")]
+    """Symbols are not unique: the list tells the ids of those that we have none for."""
+    rows = [("fake-bitcoin", "BTC"), ("kaspa", "KAS")]
     adapter = CoinGecko(Access(), [Listed(name, base) for name, base in rows])
     assert next(adapter.price(BTC_USD, CLOCK_MS)).params["ids"] == "bitcoin"
     assert next(adapter.price(crypto("KAS", "USD"), CLOCK_MS)).params["ids"] == "kaspa"
     assert KNOWN["USDT"] == "tether"
+
+
+def test_which_of_several_coins_is_meant_is_not_guessed() -> None:
+    """The list is in no order of size: the price of its first coin of a name may be that of an imitation."""
+    rows = [("cat-wif-hat", "WIF"), ("dogwifcoin", "WIF"), ("kaspa", "KAS")]
+    adapter = CoinGecko(Access(), [Listed(name, base) for name, base in rows])
+    with pytest.raises(UnknownSymbol, match="2 coins are called WIF"):
+        next(adapter.price(crypto("WIF", "USD"), CLOCK_MS))
 
 
 @pytest.mark.parametrize(

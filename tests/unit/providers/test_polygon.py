@@ -93,7 +93,7 @@ def test_usdt_is_not_asked_for() -> None:
     )
     assert next(adapter.price(crypto("BTC", "USDT"), CLOCK_MS)).path == "/v1/last/crypto/BTC/USDT"
     assert next(adapter.price(SPY, CLOCK_MS)).path == "/v2/last/trade/SPY"
-    for symbol in (BTC_USD, crypto("OLD", "USD")):
+    for symbol in (BTC_USD, crypto("OLD", "USD"), crypto("BTCU", "SDT")):
         with pytest.raises(UnknownSymbol):
             next(adapter.price(symbol, CLOCK_MS))
 

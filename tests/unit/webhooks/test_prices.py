@@ -24,6 +24,12 @@ def test_a_price_is_read_exactly() -> None:
     assert told == PriceUpdate(parse_symbol("BTC-USDT"), Decimal("0.000000012340"), 1_795_186_804_880, "relay")
 
 
+def test_a_clock_that_is_ahead_makes_no_price_of_later() -> None:
+    """Within the window it is of now: a copy from the future is never served, and would replace one that is."""
+    told = price_of(event(as_of="2026-11-20T15:03:00Z"), NOW_S)
+    assert told is not None and told.as_of_ms == NOW_S * 1000
+
+
 @pytest.mark.parametrize("kind", ["cg.coin.price.moved", "price.updated.v2", "alert"])
 def test_other_events_are_no_prices(kind: str) -> None:
     """Whatever they tell of: such an event says at most that it is time to ask."""
