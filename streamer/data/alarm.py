@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 _PAUSES_S: Final = (0.0, 2.0, 10.0)
 _TIMEOUT_S: Final = 5.0
 _MOST_WAITING: Final = 100
+_GOODBYE_S: Final = 2.0
 
 
 class Alarm:
@@ -53,10 +54,16 @@ class Alarm:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what is under way."""
-        for task in self._tasks:
+        """Let what is under way come to its end for a moment, and count as dropped what does not."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(set(self._tasks), timeout=_GOODBYE_S)
+        for task in late:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*late, return_exceptions=True)
+        self.dropped += len(late)
+        if late:
+            log.warning("alert.not_sent", why="the process is ending", alerts=len(late))
 
     async def _post(self, url: str, alert: Alert) -> None:
         name, body = f"msg_{uuid.uuid4().hex}", body_of(alert)

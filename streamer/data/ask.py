@@ -18,6 +18,12 @@ T_co = TypeVar("T_co", covariant=True)
 _OPENS, _CLOSES, _SATURDAY = time(9, 30), time(16), 5
 
 _UNIX = re.compile(r"\d{9,11}", re.ASCII)
+_SPARSE = 6
+"""A stock is traded in 6.5 of 24 hours, on 5 of 7 days: it takes so many times the time to have as many bars."""
+_SPARSE_DAYS = 1.5
+"""The same for bars of days."""
+_LONGEST_BREAK_S = 5 * 24 * 3600
+"""From a Thursday's close over a holiday and a weekend."""
 MOST_BARS = 100_000
 """Most bars of one question."""
 
@@ -74,13 +80,22 @@ def bars_of(
     if start_s is None:
         if end_s is None:
             return Ask(symbol, interval, limit)
-        start_s = end_s - limit * interval.seconds
+        end_s = min(end_s, now_s + interval.seconds)
+        start_s = end_s - reach_s(symbol, interval, limit)
     end_s = min(end_s if end_s is not None else now_s + interval.seconds, now_s + interval.seconds)
     if start_s < 0 or start_s >= end_s:
         raise ConfigError("start", start_s, "expected a time before the end, and before now")
     if (end_s - start_s) // interval.seconds > MOST_BARS:
         raise ConfigError("start", start_s, f"that is more than {MOST_BARS} bars: ask in parts")
     return Ask(symbol, interval, limit, start_s, end_s)
+
+
+def reach_s(symbol: Symbol, interval: Interval, count: int) -> int:
+    """Return how far back `count` bars may reach, in seconds."""
+    if symbol.asset is not AssetClass.STOCK:
+        return count * interval.seconds
+    sparse = _SPARSE_DAYS if interval is Interval.D1 else _SPARSE
+    return int(count * interval.seconds * sparse) + _LONGEST_BREAK_S
 
 
 def seconds_of(name: str, text: str | None) -> int | None:

@@ -113,6 +113,7 @@ class DataDesk:
         Raises:
             StoreUnavailable: Redis does not answer.
         """
+        await self._roster.know()
         taker = self.providers.get(provider)
         if taker is None:
             return  # a relay of another name: its events can be read in Redis

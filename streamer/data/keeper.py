@@ -38,6 +38,8 @@ DUE_S: Final = 60.0
 _SOON_S: Final = 1.0
 _LIFE_S: Final = 24 * 3600
 _MOST: Final = 1000
+_MOST_JUDGED: Final = 1000
+"""Of a longer series the newest bars are checked: all of them would hold the event loop up for seconds."""
 _QUIET_S: Final = 900.0
 _Step = Callable[[Observed], Observed]
 
@@ -97,7 +99,7 @@ class Keeper:
             stamped_s = now_s if outcome.tier is Tier.REALTIME else as_of_s
             self._note(name, symbol, lambda seen: seen.answered(now_s, as_of_s=stamped_s))
         elif isinstance(value, Series):
-            report = validate(value, int(now_s * 1000))
+            report = validate(replace(value, bars=value.bars[-_MOST_JUDGED:]), int(now_s * 1000))
             self._note(name, symbol, lambda seen: seen.answered(now_s).checked(report, now_s))
             self._found(name, f"{symbol} {value.interval}", report.findings, now_s)
 
@@ -164,8 +166,10 @@ class Keeper:
             self._task = asyncio.create_task(self._write_soon(), name="data-keeper")
 
     async def _write_soon(self) -> None:
-        while self._steps or self._raised:
+        while self._steps or self._raised or self._over or self._troubles:
             await asyncio.sleep(_SOON_S)
+            now_s = time.time()
+            self._end(self._alerts.over(now_s), now_s)
             await self.write()
 
     async def write(self) -> None:
@@ -195,6 +199,8 @@ class Keeper:
             seen = _observed(raw)
             for step in taken:
                 seen = step(seen)
+            if len(self._known) >= _MOST:
+                self._known.clear()
             self._known[name] = Scored(*name, score(seen, due_s=DUE_S), now_ms / 1000)
             pipeline.set(key, msgspec.json.encode(asdict(seen)), ex=_LIFE_S)
             pipeline.zadd(self._keys.scores, {" ".join(name): now_ms})
@@ -229,6 +235,9 @@ class Keeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        now_s = time.time()
+        self._over += [replace(trouble, ended_ms=int(now_s * 1000)) for trouble in self._troubles.values()]
+        self._troubles.clear()  # nobody would end them: this process is who watches
         await self.write()
 
 

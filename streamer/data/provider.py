@@ -11,12 +11,20 @@ from typing import Any, Final
 
 import msgspec
 
-from streamer.data.ask import Ask, Found, Value
+from streamer.data.ask import Ask, Found, Value, reach_s
 from streamer.data.holds import hold_of, keep_hold
 from streamer.data.origin import ProviderOrigin
 from streamer.data.requests import BarsRequest, ListingRequest, PriceRequest, encode_price
 from streamer.data.settings import Budget as BudgetSettings
-from streamer.errors import NoData, RestError, RestUnavailable, StoreUnavailable, StreamerError, UnknownSymbol
+from streamer.errors import (
+    NoData,
+    NotEntitled,
+    RestError,
+    RestUnavailable,
+    StoreUnavailable,
+    StreamerError,
+    UnknownSymbol,
+)
 from streamer.gateway.admission import Admission, Snapshot
 from streamer.gateway.gateway import Gateway
 from streamer.gateway.limits import Window
@@ -34,12 +42,6 @@ from streamer.store.keys import Keys
 DAY_S: Final = 24 * 3600.0
 NEWEST: Final = 300
 """So many bars are fetched and kept where no range is named; fewer where a provider gives fewer at once."""
-_SPARSE: Final = 6
-"""A stock is traded in 6.5 of 24 hours, on 5 of 7 days: it takes so many times the time to have as many bars."""
-_SPARSE_DAYS: Final = 1.5
-"""The same for bars of days."""
-_LONGEST_BREAK_S: Final = 5 * 24 * 3600
-"""From a Thursday's close over a holiday and a weekend."""
 _UNLIMITED: Final = (Window(10, 1.0),)
 """Where neither plan nor settings name a short window, so that no provider is ever hammered."""
 
@@ -106,10 +108,10 @@ class Provider:
             to_s = now_s // step_s * step_s + step_s
             if ask.count <= min(NEWEST, most):
                 count = min(NEWEST, most)
-                span = Span(to_s - _reach_s(ask, count, step_s), to_s, count)
+                span = Span(to_s - reach_s(symbol, interval, count), to_s, count)
                 copy = self._keys.data_copy(self.name, str(symbol), interval.value)
                 return [BarsRequest(self.name, symbol, interval, span, copy)]
-            from_s = to_s - _reach_s(ask, ask.count, step_s)
+            from_s = to_s - reach_s(symbol, interval, ask.count)
         else:
             from_s, to_s = ask.from_s, ask.to_s
         pieces: list[Request[Any]] = []
@@ -138,12 +140,14 @@ class Provider:
         Raises:
             RestError: No usable answer; one that stands for a while is told to all processes.
         """
+        began = time.monotonic()
         try:
             if not self._knows(ask, now_s) or time.monotonic() >= self._outdated_at:
                 await self._learn(call)
             return await self._found(ask, call, now_s, since, max_age_s, progress)
         except StreamerError as exc:
-            await self._hold(exc, now_s * 1000)
+            # What the provider asks for counts from its answer on, and that may have been long in coming.
+            await self._hold(exc, int((now_s + time.monotonic() - began) * 1000))
             raise
 
     def is_foreign(self, copy: StoredCopy) -> bool:
@@ -235,21 +239,26 @@ class Provider:
             return await self._fetched(requests[0], call, since)
         kept = await self._pieces_kept(requests, max_age_s)
         parts: list[Found[Series]] = []
-        empty: NoData | None = None
-        for at, request in enumerate(requests, 1):
+        empty, have = None, 0
+        for at, request in enumerate(reversed(requests), 1):
             part = kept.get(request.copy.key)
-            if part is None:
-                try:
-                    part = await self._fetched(request, call, since)
-                except NoData as exc:  # a range may begin before there was anything
-                    empty = exc
-            if part is not None:
-                parts.append(part)
+            try:
+                parts.append(part if part is not None else await self._fetched(request, call, since))
+            except NoData as exc:  # a range may begin before there was anything
+                empty = exc
+            except NotEntitled:
+                if not parts:
+                    raise
+                return joined(parts[::-1], note="older bars are not in the plan")
+            else:
+                have += _count(parts[-1], ask)
             if progress is not None:
                 progress(at, len(requests))
+            if have >= ask.count:
+                break  # the newest are wanted, and older pieces would be calls for nothing
         if empty is not None and not parts:
             raise empty
-        return joined(parts)
+        return joined(parts[::-1])
 
     async def _fetched(self, request: Request[Any], call: Call, since: float | None = None) -> Found[Any]:
         answer = await self._gateway.fetch(request, call, since=since)
@@ -302,16 +311,23 @@ def clock_ms(reply: tuple[int, int]) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-def joined(parts: Sequence[Found[Series]]) -> Found[Value]:
-    """Return the pieces of a range as one series, as old as the oldest of them."""
+def _count(part: Found[Series], ask: Ask) -> int:
+    """Return how many bars of a piece were asked for."""
+    from_s, to_s = ask.from_s or 0, ask.to_s if ask.to_s is not None else math.inf
+    return sum(from_s <= bar.start_s < to_s for bar in part.value.bars)
+
+
+def joined(parts: Sequence[Found[Series]], note: str = "") -> Found[Value]:
+    """Return the pieces of a range, oldest first, as one series, as old as the oldest copy of them."""
     first = parts[0]
+    notes = dict.fromkeys([*(part.value.note for part in parts), note])
     series = Series(
         first.value.symbol,
         first.value.interval,
         first.value.instrument,
         tuple(bar for part in parts for bar in part.value.bars),
         all(part.value.is_live for part in parts),
-        next((part.value.note for part in parts if part.value.note), ""),
+        "; ".join(filter(None, notes)),
     )
     was_called = any(part.tier is Tier.REST for part in parts)
     tier = Tier.REST if was_called else max((part.tier for part in parts), key=list(Tier).index)
@@ -339,11 +355,3 @@ def scope_of(adapter: Adapter) -> str:
     access = adapter.access
     whose = f"{access.key} {access.url or ''}".rstrip()
     return f"{adapter.name}-{hashlib.sha256(whose.encode()).hexdigest()[:12]}" if whose else adapter.name
-
-
-def _reach_s(ask: Ask, count: int, step_s: int) -> int:
-    """Return how far back `count` bars may reach."""
-    if ask.symbol.asset is not AssetClass.STOCK:
-        return count * step_s
-    sparse = _SPARSE_DAYS if ask.interval is Interval.D1 else _SPARSE
-    return int(count * step_s * sparse) + _LONGEST_BREAK_S

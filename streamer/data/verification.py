@@ -77,8 +77,13 @@ async def ask_around(
             return await find(name, ask.of(near))
 
     tasks = {name: asyncio.ensure_future(one(name)) for name in names[:MOST]}
-    if tasks:
-        _, late = await asyncio.wait(tasks.values(), timeout=timeout_s)
+    for name in names[MOST:]:
+        story.tell(name, Fate.LEFT_OUT, f"{MOST} others were asked")
+    try:
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=timeout_s)
+    finally:
+        late = [task for task in tasks.values() if not task.done()]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

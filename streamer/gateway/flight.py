@@ -50,6 +50,8 @@ FAILURE_S = 1.0
 """For so long a failure answers those who ask for the same again."""
 UNKNOWN_S = 60.0
 """For so long what a source does not have at all is not asked for again."""
+NEVER_S = 3600.0
+"""The same for what another provider does not have: some have twenty calls a day, and lists change slowly."""
 _IDLE_S = 60.0
 _PRIORITIES = frozenset(str(int(priority)).encode() for priority in Priority)
 _LOOK_EVERY_S = 1.0
@@ -140,7 +142,7 @@ class FlightBoard:
         arguments: list[str | int | bytes] = [self._token, self._keys.gateway(self._scope, "landed")]
         for request, error in outcomes:
             record = _record(error) if error is not None else None
-            life_s = UNKNOWN_S if isinstance(error, _LASTING) else FAILURE_S
+            life_s = _LIVES_S.get(type(error), FAILURE_S) if error is not None else FAILURE_S
             arguments += [request.copy.key, b"" if record is None else record, int(life_s * 1000)]
         await self._land(self._names([request for request, _ in outcomes]), arguments)
 
@@ -249,7 +251,13 @@ class _Failure(msgspec.Struct):
     retry_after_s: float | None = None
 
 
-_LASTING = UnknownProduct | UnknownSymbol | NotEntitled | BadInterval
+_LIVES_S: dict[type[StreamerError], float] = {
+    UnknownProduct: UNKNOWN_S,
+    UnknownSymbol: NEVER_S,
+    NotEntitled: NEVER_S,
+    BadInterval: NEVER_S,
+    NoData: UNKNOWN_S,
+}
 _KINDS: dict[str, type[RestError]] = {
     kind.__name__: kind
     for kind in (

@@ -6,6 +6,7 @@
 --       {'joined', ms}    another leads it and will have lost it in so many ms unless it renews
 --       {'failed', record} it has just failed, and is not to be flown again yet
 
+local LONGEST_FAILURE_MS = 3600000
 local clock = redis.call('TIME')
 local reply = {clock[1] * 1000 + math.floor(clock[2] / 1000)}
 
@@ -33,7 +34,7 @@ local function failure_of(key)
   local record = text_of(key)
   if not record then return false end
   local left_ms = redis.call('PTTL', key)
-  if left_ms >= 0 and left_ms <= 60000 then return record end
+  if left_ms >= 0 and left_ms <= LONGEST_FAILURE_MS then return record end
   redis.call('DEL', key)
   return false
 end

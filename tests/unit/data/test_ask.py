@@ -90,3 +90,15 @@ def test_when_a_stock_was_traded_last(now: str, until: str) -> None:
     at, last = (datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).timestamp() for text in (now, until))
     assert traded_until_s(AssetClass.STOCK, at) == last
     assert traded_until_s(AssetClass.CRYPTO, at) == at
+
+
+def test_an_end_alone_means_the_bars_before_it() -> None:
+    """As many as are asked for: a stock is traded in few of the hours, and an end far off is now."""
+    spy, btc = parse_symbol("SPY"), parse_symbol("BTC-USD")
+    end_s = NOW_S - 30 * 24 * 3600
+    coin = bars_of(btc, Interval.H1, start_s=None, end_s=end_s, limit=100, now_s=NOW_S)
+    assert (coin.from_s, coin.to_s) == (end_s - 100 * 3600, end_s)
+    share = bars_of(spy, Interval.H1, start_s=None, end_s=end_s, limit=100, now_s=NOW_S)
+    assert share.from_s is not None and share.from_s < end_s - 500 * 3600
+    ahead = bars_of(btc, Interval.H1, start_s=None, end_s=NOW_S + 10**9, limit=5, now_s=NOW_S)
+    assert ahead.to_s == NOW_S + 3600
