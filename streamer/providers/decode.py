@@ -20,8 +20,8 @@ from streamer.providers.adapter import Answer
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _MOST_DIGITS: Final = 60
-_EARLIEST_MS: Final = 1_230_768_000_000
-"""2009-01-01: before that nothing that is asked for here was traded in such units, so it is a wrong unit."""
+_EARLIEST_MS: Final = 10**11
+"""March 1973. Stocks have bars of decades; an earlier time is a wrong unit, such as seconds taken for ms."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS: Final = 24 * 3600 * 1000
 
@@ -94,7 +94,7 @@ def price_number(value: object, name: str = "price") -> Decimal:
 def epoch_ms(value: object, now_ms: int, name: str = "time") -> int:
     """Return a Unix time in ms, whatever its unit, by its size: s, ms, µs or ns.
 
-    The sizes do not overlap for times since 2009; one more than a day ahead of `now_ms` is none.
+    The sizes do not overlap for times since 1973; one more than a day ahead of `now_ms` is none.
     """
     found = int(number(value, name))
     for most, scale in ((10**11, 1000), (10**14, 1)):

@@ -6,7 +6,6 @@ Hard rules only, with exact decimals; what is merely unlikely is the business of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final
@@ -16,7 +15,8 @@ from streamer.providers.spans import is_closed
 from streamer.quality.findings import Code, Finding, Report, Severity
 from streamer.quality.sessions import missed
 
-_FIRST_S: Final = int(datetime(2009, 1, 1, tzinfo=UTC).timestamp())
+_FIRST_S: Final = 10**8
+"""March 1973: stocks have bars of decades."""
 _DAY_S: Final = 86_400
 
 
@@ -66,7 +66,7 @@ def _by_itself(series: Series, index: int, bar: Bar, now_ms: int) -> Iterator[Fi
 
     yield from (found(*one) for one in _values(bar))
     if not is_time(bar, now_ms):
-        yield found(Code.UNIT, Severity.HIGH, f"{bar.start_s} is no time in seconds from 2009 until now")
+        yield found(Code.UNIT, Severity.HIGH, f"{bar.start_s} is no time in seconds from 1973 until now")
         return
     length_s = series.interval.seconds
     if bar.start_s * 1000 > now_ms:

@@ -66,6 +66,26 @@ async def test_a_long_range(party: Party, fake: ProviderFake) -> None:
     assert totals(fake) == {"binance": pieces}
 
 
+async def test_a_limit_bounds_the_calls(party: Party, fake: ProviderFake) -> None:
+    """Of a long range with a limit the newest pieces are asked for, and no more of them than it takes."""
+    end_s = 1_790_000_000 // HOUR_S * HOUR_S
+    how = How(provider="binance")
+    served = await party.desk.bars(
+        USDT, Interval.H1, start_s=end_s - 50_000 * HOUR_S, end_s=end_s, limit=3, how=how
+    )
+    assert starts(tuple(served.found.value.bars)) == [end_s - 3 * HOUR_S, end_s - 2 * HOUR_S, end_s - HOUR_S]
+    assert totals(fake)["binance"] <= 2
+
+
+async def test_what_the_plan_has_of_a_range(join: Join, fake: ProviderFake) -> None:
+    """Where older bars are not in the plan, the newer ones come, and say so."""
+    party = await join(STREAMER_PROVIDERS_STOCK="alphavantage")
+    start_s = int(time.time()) - 90 * 24 * HOUR_S
+    served = await party.desk.bars(parse_symbol("SPY"), Interval.D1, start_s=start_s, limit=5000)
+    assert 50 <= len(served.found.value.bars) <= 66
+    assert served.found.value.bars[0].start_s - start_s < 6 * 24 * HOUR_S or "plan" in (served.reason or "")
+
+
 async def test_pieces_are_shared(join: Join, fake: ProviderFake, redis: RedisServer) -> None:
     """Who asks for another part of the same time gets the pieces that are there, also in another process."""
     one, other = await join(), await join()

@@ -110,6 +110,31 @@ async def test_one_alert_and_no_storm(join: Join, fake: ProviderFake, redis: Red
     assert totals(fake)["binance"] >= 4
 
 
+async def test_who_ends_leaves_nothing_open(join: Join, fake: ProviderFake) -> None:
+    """A process that has raised an alert and ends says that it is over: nobody else watches it."""
+    party, other = await join(STREAMER_PROVIDERS_CRYPTO="binance"), await join()
+    fake.fault("binance", "spike", factor=3)
+    await party.desk.bars(USDT, Interval.H1, limit=50)
+    await party.desk.keeper.write()
+    journal = Journal(other.store, Keys())
+    assert [trouble.ended_ms for trouble in await journal.troubles()] == [None]
+    await party.desk.close()
+    (trouble,) = await journal.troubles()
+    assert trouble.ended_ms is not None
+
+
+async def test_an_alert_of_the_last_moment_is_sent(join: Join, fake: ProviderFake) -> None:
+    """What a command finds as it ends still reaches whoever is to know."""
+    async with receiver([]) as (url, came):
+        party = await join(
+            STREAMER_PROVIDERS_CRYPTO="binance", STREAMER_ALERT_URL=url, STREAMER_ALERT_SECRET=SECRET
+        )
+        fake.fault("binance", "spike", factor=3)
+        await party.desk.bars(USDT, Interval.H1, limit=50)
+        await party.desk.close()
+    assert len(came) == 1
+
+
 async def test_it_is_sent_on_and_signed(join: Join, fake: ProviderFake) -> None:
     """The alert is posted as a Standard Webhook that verifies with the secret."""
     async with receiver([]) as (url, came):

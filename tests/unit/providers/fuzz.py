@@ -29,8 +29,8 @@ _OWN: Final = FOLDER.parent
 _COINBASE: Final = ("rest_product", "rest_product_alias", "rest_products", "rest_candles", "rest_error_400")
 _SYMBOLS: Final = (crypto("BTC", "USD"), crypto("BTC", "USDT"), crypto("ETH", "USD"), stock("SPY"))
 _DAY_MS: Final = 86_400_000
-_EARLIEST_MS: Final = 1_230_768_000_000 - _DAY_MS
-"""2009, less the length of a bar that bears its end."""
+_EARLIEST_MS: Final = 10**11 - _DAY_MS
+"""March 1973, less the length of a bar that bears its end."""
 _MOST_ASKED: Final = 12
 _LONGEST_TEXT: Final = 1000
 _JUNK: Final[Sequence[Any]] = (

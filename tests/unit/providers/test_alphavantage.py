@@ -157,7 +157,7 @@ def test_nothing_in_the_time_is_no_data() -> None:
         series("2026-11-19 15:00:00", **{"2. Symbol": "QQQ"}),
         series("yesterday"),
         series("2026-11-19T15:00:00+02:00"),
-        series("1999-11-19 15:00:00"),
+        series("1969-11-19 15:00:00"),
         answer('{"Meta Data": {"2. Symbol": "SPY", "6. Time Zone": "UTC"}}'),
         answer("[]"),
         answer('{"Time Series'),

@@ -95,7 +95,7 @@ def test_a_volume_may_be_unknown() -> None:
     assert checked(replace(bar(), volume=None)).findings == ()
 
 
-@pytest.mark.parametrize("start_s", [START_S * 1000, START_S * 10**9, 0, 1_230_767_999, -START_S])
+@pytest.mark.parametrize("start_s", [START_S * 1000, START_S * 10**9, 0, 10**8 - 1, -START_S])
 def test_a_time_in_another_unit_is_none(start_s: int) -> None:
     """Milliseconds taken for seconds are far away, and say nothing of what is missing."""
     report = checked(bar(), bar(start_s), bar(START_S + 60), now_s=START_S + 200)
