@@ -125,7 +125,9 @@ def test_the_unit_of_a_time_is_told_by_its_size(value: object) -> None:
     assert epoch_ms(value, CLOCK_MS) // 1000 == CLOCK_MS // 1000
 
 
-@pytest.mark.parametrize("value", [0, -1, 1, 10**8 - 1, 10**11 - 1, 10**20, CLOCK_MS + 86_400_001, 10**40, "NA", None])
+@pytest.mark.parametrize(
+    "value", [0, -1, 1, 10**8 - 1, 10**11 - 1, 10**20, CLOCK_MS + 86_400_001, 10**40, "NA", None]
+)
 def test_a_time_that_cannot_be_is_none(value: object) -> None:
     """Before March 1973, or more than a day ahead: a wrong unit or junk."""
     with pytest.raises(ValueError, match="time"):
