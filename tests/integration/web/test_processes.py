@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
+from streamer.store.address import process_alive
 from tests.support import BIN, Process, RedisServer, Simulator, free_port, wait_until
 
 MARKET = "/api/v1/market"
@@ -103,7 +104,7 @@ def test_a_stream_that_is_killed_leaves_no_api_behind(tmp_path: Path, redis: Red
     with _stream_with_api(tmp_path, redis) as (stream, port):
         api = _api_of(stream)
         stream.kill()
-        wait_until(lambda: not api.is_running() or api.status() == psutil.STATUS_ZOMBIE, 5)
+        wait_until(lambda: not process_alive(api.pid), 5)
         with socket.create_server(("127.0.0.1", port)):
             pass
 
