@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeAlias, TypeVar
 
 from streamer.data.story import Story
 from streamer.errors import ConfigError
 from streamer.model import Tier
-from streamer.providers.sessions import zone
+from streamer.providers.sessions import day_of, room_s, session
 from streamer.providers.shape import AssetClass, Interval, Price, Series, Symbol
 
 T_co = TypeVar("T_co", covariant=True)
 
-_OPENS, _CLOSES, _SATURDAY = time(9, 30), time(16), 5
-
 _UNIX = re.compile(r"\d{9,11}", re.ASCII)
-_SPARSE = 6
-"""A stock is traded in 6.5 of 24 hours, on 5 of 7 days: it takes so many times the time to have as many bars."""
-_SPARSE_DAYS = 1.5
-"""The same for bars of days."""
-_LONGEST_BREAK_S = 5 * 24 * 3600
-"""From a Thursday's close over a holiday and a weekend."""
 MOST_BARS = 100_000
 """Most bars of one question."""
 
@@ -92,10 +84,7 @@ def bars_of(
 
 def reach_s(symbol: Symbol, interval: Interval, count: int) -> int:
     """Return how far back `count` bars may reach, in seconds."""
-    if symbol.asset is not AssetClass.STOCK:
-        return count * interval.seconds
-    sparse = _SPARSE_DAYS if interval is Interval.D1 else _SPARSE
-    return int(count * interval.seconds * sparse) + _LONGEST_BREAK_S
+    return room_s(count, interval, symbol.asset)
 
 
 def seconds_of(name: str, text: str | None) -> int | None:
@@ -165,18 +154,10 @@ def stand_in(symbol: Symbol) -> Symbol | None:
 
 
 def traded_until_s(asset: AssetClass, now_s: float) -> float:
-    """Return when something of this kind can have been traded last: now, or when the stock exchange last closed.
-
-    Holidays are not known here: on one, a price of the day before looks late.
-    """
+    """Return when something of this kind can have been traded last: now, or when the stock exchange last closed."""
     if asset is AssetClass.CRYPTO:
         return now_s
-    now = datetime.fromtimestamp(now_s, UTC).astimezone(zone(asset))
-    day = now.date()
-    if day.weekday() < _SATURDAY and _OPENS <= now.time() < _CLOSES:
-        return now_s
-    if now.time() < _CLOSES:
+    day = day_of(int(now_s), asset)
+    while (hours := session(day)) is None or now_s < hours.opens_s:
         day -= timedelta(days=1)
-    while day.weekday() >= _SATURDAY:
-        day -= timedelta(days=1)
-    return datetime.combine(day, _CLOSES, zone(asset)).timestamp()
+    return min(now_s, hours.closes_s)

@@ -140,14 +140,10 @@ def _gap(series: Series, before: int, index: int) -> tuple[list[Finding], int]:
     bar, length_s = series.bars[index], series.interval.seconds
     last_s = series.bars[before].start_s
     if series.symbol.asset is AssetClass.CRYPTO:
-        count, days = max(0, round((bar.start_s - last_s) / length_s) - 1), 0
+        count = max(0, round((bar.start_s - last_s) / length_s) - 1)
     else:
-        gap = missed(last_s, bar.start_s, series.interval)
-        count, days = gap.bars, gap.days
-    if count:
-        what = f"{count} {'bar is' if count == 1 else 'bars are'} missing before it"
-        return [Finding(Code.GAP, Severity.MEDIUM, what, index, bar.start_s)], count
-    if days:
-        what = "a weekday is missing before it, perhaps a holiday: those are not known here"
-        return [Finding(Code.GAP, Severity.LOW, what, index, bar.start_s)], 0
-    return [], 0
+        count = missed(last_s, bar.start_s, series.interval)
+    if not count:
+        return [], 0
+    what = f"{count} {'bar is' if count == 1 else 'bars are'} missing before it"
+    return [Finding(Code.GAP, Severity.MEDIUM, what, index, bar.start_s)], count

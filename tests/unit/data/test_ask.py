@@ -83,10 +83,18 @@ def test_what_stands_in(text: str, other: str | None) -> None:
         ("2026-11-23T09:00", "2026-11-20T16:00"),
         ("2026-11-23T09:30", "2026-11-23T09:30"),
         ("2026-03-08T12:00", "2026-03-06T16:00"),  # clocks go forward
+        ("2026-11-26T12:00", "2026-11-25T16:00"),  # Thanksgiving
+        ("2026-11-27T12:59", "2026-11-27T12:59"),  # half a day
+        ("2026-11-27T13:00", "2026-11-27T13:00"),
+        ("2026-11-27T15:00", "2026-11-27T13:00"),
+        ("2026-11-30T09:29", "2026-11-27T13:00"),
+        ("2026-12-25T12:00", "2026-12-24T13:00"),  # a holiday after half a day
+        ("2027-01-04T08:00", "2026-12-31T16:00"),  # a holiday and a weekend, into another year
+        ("2012-10-30T12:00", "2012-10-26T16:00"),  # two days of storm after a weekend
     ],
 )
 def test_when_a_stock_was_traded_last(now: str, until: str) -> None:
-    """While the exchange is open now, else when it closed."""
+    """While the exchange is open now, else when it closed; holidays and half days are known."""
     at, last = (datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).timestamp() for text in (now, until))
     assert traded_until_s(AssetClass.STOCK, at) == last
     assert traded_until_s(AssetClass.CRYPTO, at) == at

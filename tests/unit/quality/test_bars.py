@@ -176,25 +176,35 @@ def test_a_bar_of_the_future_is_grave() -> None:
         pytest.param("2026-11-18T04:00", "2026-11-18T09:35", Interval.M5, 1, id="before hours"),
         pytest.param("2026-10-30T15:30", "2026-11-02T09:30", Interval.M30, 0, id="the clock goes back"),
         pytest.param("2026-03-06T15:30", "2026-03-09T10:30", Interval.M30, 2, id="the clock goes ahead"),
-        pytest.param("2026-11-18T15:30", "2026-11-20T09:30", Interval.M30, 0, id="a day that may be a holiday"),
-        pytest.param("2026-11-16T15:30", "2026-11-19T09:30", Interval.M30, 26, id="two days, which are none"),
+        pytest.param("2026-11-18T15:30", "2026-11-20T09:30", Interval.M30, 13, id="a lone day"),
+        pytest.param("2026-11-16T15:30", "2026-11-19T09:30", Interval.M30, 26, id="two days"),
+        pytest.param("2026-11-25T15:30", "2026-11-27T09:30", Interval.M30, 0, id="a holiday"),
+        pytest.param("2026-11-27T12:30", "2026-11-30T09:30", Interval.M30, 0, id="half a day"),
+        pytest.param("2026-11-27T12:00", "2026-11-30T10:00", Interval.M30, 2, id="half a day and an edge"),
+        pytest.param("2026-11-25T15:30", "2026-11-30T09:30", Interval.M30, 7, id="a holiday, half a day missing"),
+        pytest.param("2026-12-23T15:30", "2026-12-28T09:30", Interval.M30, 7, id="half a day, then a holiday"),
+        pytest.param("2026-11-27T13:30", "2026-11-27T15:00", Interval.M30, 0, id="bars after half a day"),
+        pytest.param("2026-11-26T10:00", "2026-11-26T12:00", Interval.M30, 0, id="bars on a holiday"),
+        pytest.param("2026-11-26T10:00", "2026-11-27T10:00", Interval.M30, 1, id="on a holiday, then none"),
+        pytest.param("2012-10-26T15:30", "2012-10-31T09:30", Interval.M30, 0, id="two days of storm"),
         pytest.param("2026-11-18T00:00", "2026-11-19T00:00", Interval.D1, 0, id="days"),
         pytest.param("2026-11-20T00:00", "2026-11-23T00:00", Interval.D1, 0, id="days over a weekend"),
         pytest.param("2026-11-25T00:00", "2026-11-27T00:00", Interval.D1, 0, id="days over a holiday"),
+        pytest.param("2012-10-26T00:00", "2012-10-31T00:00", Interval.D1, 0, id="days over a storm"),
+        pytest.param("2026-11-26T00:00", "2026-11-27T00:00", Interval.D1, 0, id="a day that is a holiday"),
+        pytest.param("2026-11-18T00:00", "2026-11-20T00:00", Interval.D1, 1, id="a day that is missing"),
+        pytest.param("2026-12-23T00:00", "2026-12-28T00:00", Interval.D1, 1, id="half a day that is missing"),
         pytest.param("2026-11-16T00:00", "2026-11-20T00:00", Interval.D1, 3, id="days that are missing"),
     ],
 )
 def test_stocks_miss_bars_within_sessions_only(before: str, after: str, interval: Interval, missing: int) -> None:
-    """Weekdays from 09:30 to 16:00 in New York; a lone weekday without any may be a holiday."""
+    """From 09:30 to 16:00 in New York, on half days to 13:00, never on holidays; others harm nothing."""
     report = checked(bar(new_york(before)), bar(new_york(after)), symbol=SPY, interval=interval)
     assert report.completeness == 2 / (2 + missing)
-    assert [found.severity for found in report.findings if found.code is Code.GAP and missing] == (
-        [Severity.MEDIUM] if missing else []
-    )
+    assert codes(report) == ([(Code.GAP, Severity.MEDIUM, 1)] if missing else [])
 
 
-def test_a_day_that_may_be_a_holiday_is_a_note() -> None:
-    """It is said, since holidays are not known."""
-    report = checked(*(bar(new_york(f"2026-11-{day}T00:00")) for day in (25, 27)), symbol=SPY, interval=Interval.D1)
-    assert codes(report) == [(Code.GAP, Severity.LOW, 1)]
-    assert "holiday" in report.findings[0].what
+def test_bars_of_a_century_apart_say_nothing_of_those_between() -> None:
+    """Whoever sends one of 1973 and one of 2073 has no gap that could be counted."""
+    apart = [bar(10**8), bar(10**8 + 36_526 * 86_400)]
+    assert checked(*apart, symbol=SPY, interval=Interval.D1).completeness == 1.0
