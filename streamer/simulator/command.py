@@ -18,6 +18,7 @@ from typing import Any
 from streamer.errors import ConfigError
 from streamer.simulator.keys import make_key_file
 from streamer.simulator.market import Guide, demo_products
+from streamer.simulator.providers.latency import TYPICAL_MS
 from streamer.simulator.providers.server import serving
 from streamer.simulator.providers.wire import FREE, PAID
 from streamer.simulator.server import Announce, Options, run, run_replay
@@ -74,7 +75,20 @@ def add_exchange_arguments(parser: argparse.ArgumentParser) -> None:
     add("--providers-port", type=int, default=0, help="port of the providers, 0 = any free one")
     plans = "plan of everyone who asks the providers (default %(default)s)"
     add("--providers-plan", choices=[FREE, PAID], default=FREE, help=plans)
+    add_latency_option(parser)
     add("--die-with-parent", action="store_true", help="end when the parent process ends (Linux only)")
+
+
+def add_latency_option(parser: argparse.ArgumentParser) -> None:
+    """Declare how long the providers take to answer."""
+    parser.add_argument(
+        "--latency-ms",
+        type=float,
+        default=TYPICAL_MS,
+        metavar="MS",
+        help="how long a provider takes to answer: drawn for each request, evenly from 0.75 to 1.25 times this, "
+        f"seeded, the same law for all; a fault that slows comes on top; 0 = at once (default {TYPICAL_MS:g})",
+    )
 
 
 def simulate(args: argparse.Namespace, announce: Announce) -> None:
@@ -112,7 +126,8 @@ async def _beside_providers(
     if not args.providers:
         await exchange(announce, None)
         return
-    async with serving(host=args.host, port=args.providers_port, plan=args.providers_plan) as fake:
+    options = {"host": args.host, "port": args.providers_port, "plan": args.providers_plan}
+    async with serving(**options, latency_ms=args.latency_ms) as fake:
         await exchange(lambda addresses: announce({**addresses, **fake.addresses()}), fake.guide)
 
 

@@ -35,7 +35,8 @@ class World:
 @pytest.fixture
 def world(redis: RedisServer, tmp_path: Path) -> Iterator[World]:
     """Providers that all can be asked, each with a key where it needs one."""
-    command = [sys.executable, "-m", "streamer.simulator.providers", "--port", str(free_port())]
+    port = str(free_port())
+    command = [sys.executable, "-m", "streamer.simulator.providers", "--port", port, "--latency-ms", "0"]
     with Process(command, tmp_path, name="providers") as fake:
         wait_until(lambda: "\n" in fake.output, 20, why="the simulated providers do not come up")
         urls = json.loads(fake.output)["providers"]
@@ -71,13 +72,13 @@ def test_explain_tells_a_failover_and_a_failure(world: World) -> None:
     """Who failed, who was asked next, and who served; where nobody can, why, and status 1."""
     gone = {
         "STREAMER_BINANCE_URL": f"http://127.0.0.1:{free_port()}",
-        "STREAMER_PROVIDERS_CRYPTO": "binance,coingecko",
+        "STREAMER_PROVIDERS_CRYPTO": "binance,coinmarketcap",
     }
-    told = json.loads(world.run("explain", "--symbol", "BTC/USD", "--json", **gone).stdout)
+    told = json.loads(world.run("explain", "--symbol", "BTC/USDT", "--json", **gone).stdout)
     fates = {turn["provider"]: turn["fate"] for turn in told["story"]}
     assert fates.pop("binance") in ("failed", "late")  # it is tried again while the next one is asked
-    assert fates == {"coingecko": "served"}
-    assert told["served"]["provider"] == "coingecko" and told["served"]["reason"].startswith(
+    assert fates == {"coinmarketcap": "served"}
+    assert told["served"]["provider"] == "coinmarketcap" and told["served"]["reason"].startswith(
         "binance was asked first"
     )
     answer = world.run("explain", "--symbol", "NOPE-USD")

@@ -11,6 +11,7 @@ from typing import Any, Final
 from streamer.errors import ConfigError
 from streamer.simulator.providers.books import Books
 from streamer.simulator.providers.faults import Fault, FaultBoard, FaultKind, parse_fault
+from streamer.simulator.providers.latency import Latency
 from streamer.simulator.providers.limits import BAN, Ledger, Verdict
 from streamer.simulator.providers.market import Market
 from streamer.simulator.providers.provider import Provider
@@ -30,6 +31,7 @@ class Visit:
         at_s: When it came.
         address: Whom it came from.
         faults: What befalls it.
+        latency_s: How long its answer takes where no fault slows it.
     """
 
     desk: Desk
@@ -37,6 +39,7 @@ class Visit:
     at_s: float
     address: str
     faults: Mapping[FaultKind, Fault]
+    latency_s: float
 
     @property
     def is_cut(self) -> bool:
@@ -47,7 +50,7 @@ class Visit:
     def delay_s(self) -> float:
         """How long the answer takes."""
         slow = self.faults.get(FaultKind.SLOW)
-        return float(slow.options["delay_s"]) if slow else 0.0
+        return self.latency_s + (float(slow.options["delay_s"]) if slow else 0.0)
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class Desk:
     provider: Provider
     plan: str
     ledger: Ledger
+    latency: Latency
     books: Books = field(default_factory=Books)
     board: FaultBoard = field(default_factory=FaultBoard)
     good: frozenset[str] | None = None
@@ -77,13 +81,21 @@ class Fake:
     """The providers.
 
     Args:
-        seed: Of their market.
+        seed: Of their market, and of latencies.
         plan: Of everyone who asks, FREE or PAID, until told otherwise.
+        latency_ms: How long each of them takes to answer, on average (`Latency`); 0 for at once.
+
+    Raises:
+        ConfigError: There is no such latency.
     """
 
-    def __init__(self, seed: int = 0, plan: str = FREE) -> None:
+    def __init__(self, seed: int = 0, plan: str = FREE, latency_ms: float = 0) -> None:
         self.market = Market(seed)
-        self._desks = {provider.name: Desk(provider, plan, _ledger(provider, plan)) for provider in ROSTER}
+        self._desks = {
+            # A seed for each: how long one takes does not hang on how often others are asked.
+            each.name: Desk(each, plan, _ledger(each, plan), Latency(latency_ms, f"{seed} {each.name}"))
+            for each in ROSTER
+        }
 
     @property
     def names(self) -> list[str]:
@@ -123,7 +135,7 @@ class Fake:
         ask = Ask(f"/{below}", params, headers, f"{origin}/{name}", seen_s, view, desk.plan, limits=limits)
         ask = replace(ask, key=provider.key(ask))
         desk.books.arrived(ask.path, ask.key, provider.cost(ask), now_s)
-        return Visit(desk, ask, now_s, address, faults)
+        return Visit(desk, ask, now_s, address, faults, desk.latency.draw_s())
 
     def answer(self, visit: Visit) -> Reply:
         """Return what a request is answered with."""

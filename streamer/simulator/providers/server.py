@@ -141,14 +141,17 @@ class ProviderFake:
 
     async def _attend(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> int | None:
         """Answer a visit; return the status, None where there is none."""
+        # Decided as it comes, sent when its time has come: who waits is not overtaken where requests are counted.
+        reply = None if visit.is_cut else self._reply(visit, scope["method"])
         is_there = not visit.delay_s or await self._outlasts(visit.delay_s, receive)
-        if visit.is_cut or not is_there:
+        if reply is None or not is_there:
             await self._drop(scope, receive)
             return None
-        is_get = scope["method"] == "GET"
-        reply = self._fake.answer(visit) if is_get else Reply(405, b"Method Not Allowed", "text/plain")
         await self._say(reply, send)
         return reply.status
+
+    def _reply(self, visit: Visit, method: str) -> Reply:
+        return self._fake.answer(visit) if method == "GET" else Reply(405, b"Method Not Allowed", "text/plain")
 
     async def _outlasts(self, delay_s: float, receive: Receive) -> bool:
         """Wait; say whether there still is somebody to answer."""
@@ -199,6 +202,7 @@ async def serving(
     port: int = 0,
     seed: int = 0,
     plan: str = FREE,
+    latency_ms: float = 0,
     now_s: Callable[[], float] = time.time,
 ) -> AsyncIterator[ProviderFake]:
     """Run all providers inside this process.
@@ -206,14 +210,15 @@ async def serving(
     Args:
         host: Address to listen on.
         port: 0 for any free one.
-        seed: Of their market.
+        seed: Of their market, and of latencies.
         plan: "free" or "paid", of everyone who asks.
+        latency_ms: How long each of them takes to answer, on average (`Latency`); 0 for at once.
         now_s: What time it is there, in Unix seconds.
 
     Raises:
-        ConfigError: The port cannot be listened on.
+        ConfigError: The port cannot be listened on, or there is no such latency.
     """
-    server = ProviderFake(Fake(seed, plan), now_s)
+    server = ProviderFake(Fake(seed, plan, latency_ms), now_s)
     server.listen(host, port)
     running = asyncio.create_task(server.run(), name="providers")
     try:

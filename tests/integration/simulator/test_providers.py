@@ -118,6 +118,30 @@ async def test_a_slow_provider_answers_late() -> None:
         assert fake.state("coingecko")["at_once"] == 0
 
 
+async def test_answers_take_their_time_side_by_side() -> None:
+    """Requests overlap, the control route answers meanwhile, and nobody is answered before the shortest latency."""
+    async with visiting(latency_ms=600) as (fake, client):
+        began_s = time.monotonic()
+        waiting = [asyncio.create_task(client.get(fake.url("binance") + PRICE)) for _ in range(10)]
+        await wait_until(lambda: fake.state("binance")["at_once"] == 10)
+        state = (await client.get(f"{fake.origin}/_control/state")).json()
+        assert state["binance"]["at_once"] == 10 and state["binance"]["statuses"] == {}
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+        assert time.monotonic() - began_s >= 0.45
+
+
+async def test_who_waits_is_not_overtaken() -> None:
+    """What is left of a budget goes to whoever came first, though the one after is answered sooner."""
+    async with visiting() as (fake, client):
+        url = fake.url("polygon") + "/v2/aggs/ticker/SPY/prev?apiKey=k"
+        fake.command({"limits": {"per_minute": 1}, "provider": "polygon"})
+        fake.fault("polygon", "slow", delay_s=0.2, count=1)
+        first = asyncio.create_task(client.get(url))
+        await wait_until(lambda: fake.state("polygon")["at_once"] == 1)
+        assert (await client.get(url)).status_code == 429
+        assert not first.done() and (await first).status_code == 200
+
+
 async def test_packed_answers_are_unpacked_by_clients() -> None:
     """The header tells what the body is."""
     async with visiting() as (fake, client):
@@ -176,7 +200,7 @@ async def test_its_clock_is_the_one_it_is_given() -> None:
 
 async def test_the_command_plays_all_beside_the_exchange() -> None:
     """One process announces the exchange and all seven, serves them, and ends by itself at SIGTERM."""
-    flags = ("--providers", "--providers-plan", "paid", "--products", "2", "--json")
+    flags = ("--providers", "--providers-plan", "paid", "--products", "2", "--latency-ms", "0", "--json")
     parent = ("--die-with-parent",) if sys.platform == "linux" else ()
     async with process("streamer.cli.main", "simulate", *flags, *parent) as (command, told):
         assert told["products"] == ["BTC-USD", "ETH-USD"] and told["url"]
@@ -197,7 +221,18 @@ async def test_the_exchange_agrees_with_those_beside_it() -> None:
     """Price for price within 20 basis points over seconds, while it goes on trading; so do its hourly candles."""
     coins = {"BTC": "bitcoin", "ETH": "ethereum", "DOGE": "dogecoin", "DOT": "polkadot"}
     products = ",".join(f"{coin}-USD" for coin in coins)
-    flags = ("--providers", "--products", products, "--rate", "100", "--public-rate", "0", "--json")
+    flags = (
+        "--providers",
+        "--products",
+        products,
+        "--rate",
+        "100",
+        "--public-rate",
+        "0",
+        "--latency-ms",
+        "0",
+        "--json",
+    )
     async with (
         process("streamer.cli.main", "simulate", *flags) as (_, told),
         httpx.AsyncClient(trust_env=False, timeout=10) as client,
@@ -266,3 +301,23 @@ async def test_they_run_alone_too() -> None:
         assert (second.returncode, out) == (2, b"") and b"providers port" in err and b"Traceback" not in err
         alone.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(alone.wait(), 10) == 0
+
+
+ALONE = ("streamer.simulator.providers",)
+BESIDE = ("streamer.cli.main", "simulate", "--providers", "--products", "1", "--json")
+
+
+@pytest.mark.parametrize("command", [ALONE, BESIDE], ids=["alone", "beside"])
+async def test_commands_are_as_far_as_the_internet_unless_told(command: tuple[str, ...]) -> None:
+    """An answer takes at least 60 ms, 225 where more is asked for; what is no latency is status 2 in one line."""
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        for flags, least_s in (((), 0.06), (("--latency-ms", "300"), 0.225)):
+            async with process(*command, *flags) as (_, told):
+                began_s = time.monotonic()
+                assert (await client.get(told["providers"]["binance"] + PRICE)).status_code == 200
+                assert time.monotonic() - began_s >= least_s
+    made = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *command, "--latency-ms", "-1"), stdout=PIPE, stderr=PIPE
+    )
+    out, err = await asyncio.wait_for(made.communicate(), 20)
+    assert (made.returncode, out, len(err.splitlines())) == (2, b"", 1) and b"latency_ms" in err
