@@ -11,8 +11,9 @@ import sys
 
 from streamer import logs, settings
 from streamer.cli.common import add_redis_option, need_redis_url, run_async
+from streamer.errors import ConfigError
 from streamer.settings import Settings
-from streamer.web.address import bound, check_access, url_of
+from streamer.web.address import BACKLOG, bound, check_access, url_of
 from streamer.web.serve import serve
 
 _GIVES_WAY = 10
@@ -41,16 +42,40 @@ async def _serve(redis_url: str, config: Settings, fd: int | None) -> int:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    if fd is not None:
-        os.nice(_GIVES_WAY)
-        loop.add_reader(sys.stdin.fileno(), _ended, loop, stop)
-    with bound(config) if fd is None else socket.socket(fileno=fd) as sock:
+    with bound(config) if fd is None else _inherited(fd) as sock:
         if fd is None:
             print(f"serving {url_of(config)}", file=sys.stderr, flush=True)
+        else:
+            _end_with_stdin(loop, stop)
+            os.nice(_GIVES_WAY)
         await serve(redis_url, config, sock, stop)
     return 0
 
 
-def _ended(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    loop.remove_reader(sys.stdin.fileno())
-    stop.set()
+def _inherited(fd: int) -> socket.socket:
+    """Return the socket that a stream has bound for us.
+
+    Raises:
+        ConfigError: There is no such socket.
+    """
+    try:
+        sock = socket.socket(fileno=fd)
+        try:
+            sock.listen(BACKLOG)  # nothing new to one that listens; refused by one that never can
+        except OSError:
+            sock.close()
+            raise
+    except (OSError, ValueError, OverflowError) as exc:  # not open or no socket; negative; beyond any number
+        raise ConfigError("--fd", fd, "must be the number of a socket that listens") from exc
+    return sock
+
+
+def _end_with_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def ended() -> None:
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
+
+    try:
+        loop.add_reader(sys.stdin.fileno(), ended)
+    except OSError as exc:  # a file, or /dev/null
+        raise ConfigError("stdin", sys.stdin.name, "--fd needs a pipe there, whose end is the end") from exc
