@@ -1,7 +1,7 @@
 """Keeps what is known of providers' quality in Redis, for all processes, and raises alerts of what cannot be.
 
-What is heard is written a second later, so that no answer waits for it. Two processes that enter an observation of
-the same provider and symbol within one round trip leave one of the two: these are running means, not accounts.
+What is heard is written a second later, so that no answer waits for it, and entered only into what was read: where
+another process has entered something in between, it is read again.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ _MOST: Final = 1000
 _MOST_JUDGED: Final = 1000
 """Of a longer series the newest bars are checked: all of them would hold the event loop up for seconds."""
 _QUIET_S: Final = 900.0
+_TRIES: Final = 20
+"""Of as many processes that enter the same at once, one gets through each time."""
+_ENTER: Final = """
+if (redis.call('MGET', KEYS[1])[1] or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[5])
+return 1
+"""
+"""Writes what was seen, unless others have written since it was read. MGET takes a key of another type for none."""
 _Step = Callable[[Observed], Observed]
 
 
@@ -181,32 +190,44 @@ class Keeper:
             await self._write_scores(steps)
             await self._journal.write(over)
         except StoreUnavailable:
-            self.dropped += sum(map(len, steps.values())) + len(over)
+            self.dropped += len(over)
+        self.dropped += sum(map(len, steps.values()))
         for alert in raised:
             try:
                 await self._raise(alert)
             except StoreUnavailable:
                 self.dropped += 1
 
-    async def _write_scores(self, steps: Mapping[tuple[str, str], Sequence[_Step]]) -> None:
-        if not steps:
-            return
+    async def _write_scores(self, steps: dict[tuple[str, str], list[_Step]]) -> None:
+        """Enter observations; those that are left in `steps` were not."""
+        for _ in range(_TRIES):
+            if not steps:
+                return
+            for name in await self._entered(steps):
+                del steps[name]
+
+    async def _entered(self, steps: Mapping[tuple[str, str], Sequence[_Step]]) -> list[tuple[str, str]]:
+        """Enter what was observed into what is kept; return whose was entered, and not overtaken by others."""
         keys = [self._keys.score(*name) for name in steps]
         raws = await self._store.answer(self._store.client.mget(keys))
         now_ms = int(time.time() * 1000)
         pipeline = self._store.client.pipeline(transaction=False)
+        entered = {}
         for (name, taken), key, raw in zip(steps.items(), keys, raws, strict=True):
             seen = _observed(raw)
             for step in taken:
                 seen = step(seen)
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            self._known[name] = Scored(*name, score(seen, due_s=DUE_S), now_ms / 1000)
-            pipeline.set(key, msgspec.json.encode(asdict(seen)), ex=_LIFE_S)
-            pipeline.zadd(self._keys.scores, {" ".join(name): now_ms})
+            entered[name] = Scored(*name, score(seen, due_s=DUE_S), now_ms / 1000)
+            value = msgspec.json.encode(asdict(seen))
+            pipeline.eval(_ENTER, 2, key, self._keys.scores, raw or b"", value, _LIFE_S, now_ms, " ".join(name))
         pipeline.zremrangebyrank(self._keys.scores, 0, -_MOST - 1)
         pipeline.zremrangebyscore(self._keys.scores, "-inf", now_ms - _LIFE_S * 1000)
-        await self._store.answer(pipeline.execute())
+        *taken_in, _, _ = await self._store.answer(pipeline.execute())
+        done = [name for name, is_in in zip(entered, taken_in, strict=True) if is_in]
+        if len(self._known) + len(done) > _MOST:
+            self._known.clear()
+        self._known |= {name: entered[name] for name in done}
+        return done
 
     async def _raise(self, alert: Alert) -> None:
         """Raise an alert, unless another process has raised the same one lately."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -12,7 +13,7 @@ from decimal import Decimal
 import aiohttp.web
 import pytest
 
-from streamer.data import alarm
+from streamer.data import alarm, keeper
 from streamer.data.ask import Ask
 from streamer.data.manager import How
 from streamer.errors import ConfigError, RestUnavailable, Unavailable
@@ -54,6 +55,31 @@ async def test_scores_are_shared(join: Join, fake: ProviderFake) -> None:
     after = (await scores(other))["polygon", "BTC-USD"]
     assert after is not None
     assert after < before
+
+
+async def test_nothing_is_lost_between_processes(join: Join, redis: RedisServer) -> None:
+    """What several enter at once about the same provider and symbol all counts, and none of it is dropped."""
+    parties = [await join() for _ in range(6)]
+    await parties[0].desk.price(BTC, How(provider="polygon"))
+    await parties[0].desk.keeper.write()
+    for party in parties:
+        party.desk.keeper.heard("polygon", Ask(BTC), RestUnavailable("polygon price", "HTTP 500"))
+    await asyncio.gather(*(party.desk.keeper.write() for party in parties))
+    kept = json.loads(redis.ask("GET", Keys().score("polygon", "BTC-USD")))
+    # Each counts for a tenth where it follows the last one at once.
+    assert kept["availability"] == pytest.approx(0.9 ** len(parties), rel=0.01)
+    assert [party.desk.keeper.dropped for party in parties] == [0] * len(parties)
+
+
+async def test_what_cannot_be_entered_is_counted(
+    join: Join, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others are always quicker it is let go after some tries, and said to be."""
+    party = await join()
+    monkeypatch.setattr(keeper, "_ENTER", "return 0")
+    party.desk.keeper.heard("polygon", Ask(BTC), RestUnavailable("polygon price", "HTTP 500"))
+    await party.desk.keeper.write()
+    assert party.desk.keeper.dropped == 1
 
 
 async def test_the_order_follows_the_scores(join: Join) -> None:
