@@ -73,18 +73,13 @@ def bars_of(
         if end_s is None:
             return Ask(symbol, interval, limit)
         end_s = min(end_s, now_s + interval.seconds)
-        start_s = end_s - reach_s(symbol, interval, limit)
+        start_s = end_s - room_s(limit, interval, symbol.asset)
     end_s = min(end_s if end_s is not None else now_s + interval.seconds, now_s + interval.seconds)
     if start_s < 0 or start_s >= end_s:
         raise ConfigError("start", start_s, "expected a time before the end, and before now")
     if (end_s - start_s) // interval.seconds > MOST_BARS:
         raise ConfigError("start", start_s, f"that is more than {MOST_BARS} bars: ask in parts")
     return Ask(symbol, interval, limit, start_s, end_s)
-
-
-def reach_s(symbol: Symbol, interval: Interval, count: int) -> int:
-    """Return how far back `count` bars may reach, in seconds."""
-    return room_s(count, interval, symbol.asset)
 
 
 def seconds_of(name: str, text: str | None) -> int | None:

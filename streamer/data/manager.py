@@ -179,11 +179,19 @@ class Manager:
 
     # -- one question --------------------------------------------------------------------------------------------
 
-    async def _find(self, name: str, ask: Ask, call: Call, look: _Look, how: How) -> Found[Any]:
-        """Ask one provider, and let those who keep scores know how it went."""
+    async def _find(
+        self, name: str, ask: Ask, call: Call, look: _Look, how: How, heard: Callable[[], None] = lambda: None
+    ) -> Found[Any]:
+        """Ask one provider, and let those who keep scores know how it went; `heard` is told of each piece."""
+
+        def progress(at: int, of: int) -> None:
+            heard()
+            if how.progress is not None:
+                how.progress(at, of)
+
         try:
             found = await self.providers[name].find(
-                ask, call, look.now_ms // 1000, since=look.at, max_age_s=how.max_age_s, progress=how.progress
+                ask, call, look.now_ms // 1000, since=look.at, max_age_s=how.max_age_s, progress=progress
             )
         except StreamerError as exc:
             self._heard(name, ask, exc)
@@ -202,11 +210,11 @@ class Manager:
         call = Call(how.priority, now + timeout_s, how.caller)
         open_names = self._not_held(names, look, story)
 
-        async def find(name: str) -> Found[Any]:
+        async def find(name: str, heard: Callable[[], None]) -> Found[Any]:
             fresh = look.fresh.get(name)
             if fresh is not None and self._stands(fresh, how, look.now_ms):
                 return fresh
-            return await self._find(name, ask, call, look, how)
+            return await self._find(name, ask, call, look, how, heard)
 
         is_urgent = how.priority is Priority.TRADING
         found = await race(

@@ -7,11 +7,12 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
 
-from streamer.data.ask import Ask, Found, Value, reach_s
+from streamer.data.ask import Ask, Found, Value
 from streamer.data.holds import hold_of, keep_hold
 from streamer.data.origin import ProviderOrigin
 from streamer.data.requests import BarsRequest, ListingRequest, PriceRequest, encode_price
@@ -33,6 +34,7 @@ from streamer.model import Source, Tier
 from streamer.providers.adapter import Adapter, Flow, Limit
 from streamer.providers.base import Budget, Call
 from streamer.providers.http import HttpClient
+from streamer.providers.sessions import room_s
 from streamer.providers.shape import AssetClass, Interval, Price, Series, Span
 from streamer.settings import owner_name
 from streamer.store.connect import Script, Store
@@ -44,6 +46,9 @@ NEWEST: Final = 300
 """So many bars are fetched and kept where no range is named; fewer where a provider gives fewer at once."""
 _UNLIMITED: Final = (Window(10, 1.0),)
 """Where neither plan nor settings name a short window, so that no provider is ever hammered."""
+
+_LONGEST_S: Final = 10
+"""No window of a rate is longer: all its calls may come at once."""
 
 _LEARN_AGAIN_S: Final = 600.0
 """A list is not asked for again before, whether it came or not."""
@@ -103,22 +108,24 @@ class Provider:
         symbol, interval = ask.symbol, ask.interval
         if interval is None:
             return [PriceRequest(self.name, symbol, self._keys.data_copy(self.name, str(symbol), "price"))]
-        step_s, most = interval.seconds, self.adapter.max_bars
+        step_s, most = interval.seconds, self.adapter.most_bars(interval)
         if ask.from_s is None or ask.to_s is None:
             to_s = now_s // step_s * step_s + step_s
             if ask.count <= min(NEWEST, most):
                 count = min(NEWEST, most)
-                span = Span(to_s - reach_s(symbol, interval, count), to_s, count)
+                span = Span(to_s - room_s(count, interval, symbol.asset), to_s, count)
                 copy = self._keys.data_copy(self.name, str(symbol), interval.value)
                 return [BarsRequest(self.name, symbol, interval, span, copy)]
-            from_s = to_s - reach_s(symbol, interval, ask.count)
+            from_s = to_s - room_s(ask.count, interval, symbol.asset)
         else:
             from_s, to_s = ask.from_s, ask.to_s
         pieces: list[Request[Any]] = []
-        for start_s in range(from_s // (most * step_s) * most * step_s, to_s, most * step_s):
-            end_s = start_s + most * step_s
-            copy = self._keys.data_copy(self.name, str(symbol), f"{interval}:{start_s}:{end_s}")
-            pieces.append(BarsRequest(self.name, symbol, interval, Span(start_s, end_s, most), copy))
+        at_s = from_s
+        while at_s < to_s:
+            start_s, at_s = self.adapter.piece(symbol, interval, at_s, now_s)
+            copy = self._keys.data_copy(self.name, str(symbol), f"{interval}:{start_s}:{at_s}")
+            span = Span(start_s, at_s, -(-(at_s - start_s) // step_s))
+            pieces.append(BarsRequest(self.name, symbol, interval, span, copy))
         return pieces
 
     async def find(
@@ -338,16 +345,24 @@ def windows_of(limits: Sequence[Limit], budget: BudgetSettings) -> tuple[Window,
     """Return the windows that calls are held to: the plan's, or what the settings say in their place.
 
     A rate replaces the plan's windows that are shorter than a day, a daily number the one of a day. A rate of 2.5
-    means no more than 2 within any second, one of 0.083 no more than 1 within any 12.05 s.
+    means no more than 5 within any 2 s, one of 0.083 no more than 1 within any 12.05 s.
     """
     short = tuple(Window(limit.calls, limit.length_s) for limit in limits if limit.length_s < DAY_S)
     daily = tuple(Window(limit.calls, limit.length_s) for limit in limits if limit.length_s >= DAY_S)
     if budget.rps is not None:
-        calls = max(1, int(budget.rps))
-        short = (Window(calls, max(1.0, calls / budget.rps)),)
+        short = (_window_of(budget.rps),)
     if budget.daily is not None:
         daily = (Window(budget.daily, DAY_S),)
     return (*(short or _UNLIMITED), *daily)
+
+
+def _window_of(rps: float) -> Window:
+    """Return the window of whole seconds that comes nearest to a rate and never exceeds it; the shortest such."""
+    if rps < 1:
+        return Window(1, 1 / rps)
+    rate = Fraction(str(rps))
+    length_s = max(range(1, _LONGEST_S + 1), key=lambda length_s: Fraction(int(rate * length_s), length_s))
+    return Window(int(rate * length_s), float(length_s))
 
 
 def scope_of(adapter: Adapter) -> str:

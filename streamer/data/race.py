@@ -1,4 +1,4 @@
-"""Several providers, one answer: each gets its turn, and the next one is asked too where one is slow."""
+"""Several providers, one answer: each gets its turn, and the next one is asked too where one is silent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamer.errors import StreamerError
 
 async def race(
     names: Sequence[str],
-    find: Callable[[str], Awaitable[Found[Any]]],
+    find: Callable[[str, Callable[[], None]], Awaitable[Found[Any]]],
     will_do: Callable[[Found[Any]], str | None],
     *,
     patience_s: float,
@@ -26,9 +26,11 @@ async def race(
     """Return the first answer that will do, in the order of `names` as far as they are quick; None where none does.
 
     Who fails is followed by the next at once; who is silent for `patience_s` is left asking, and the next is asked
-    beside. Whoever is still asking when it is over is cancelled: a flight that others wait for goes on for them.
+    beside. A long answer that comes in part by part is no silence. Whoever is still asking when it is over is
+    cancelled: a flight that others wait for goes on for them.
 
     Args:
+        find: Asks one; what it is given beside the name it calls whenever a part of a long answer has come.
         will_do: Returns why an answer will not do, None where it will.
         deadline: Monotonic time at which it is over.
         story: Is told what became of each.
@@ -36,6 +38,11 @@ async def race(
     """
     queue, running = deque(names), dict[asyncio.Task[Found[Any]], tuple[str, float]]()
     next_at = time.monotonic()
+
+    def heard() -> None:
+        nonlocal next_at
+        next_at = max(next_at, time.monotonic() + patience_s)
+
     try:
         while queue or running:
             now = time.monotonic()
@@ -43,7 +50,7 @@ async def race(
                 break
             if queue and (now >= next_at or not running):
                 name = queue.popleft()
-                running[asyncio.ensure_future(find(name))] = name, now
+                running[asyncio.ensure_future(find(name, heard))] = name, now
                 next_at = now + patience_s
             until = min(deadline, next_at) if queue else deadline
             done, _ = await asyncio.wait(

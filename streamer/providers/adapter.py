@@ -15,12 +15,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import ClassVar, Final, TypeAlias, TypeVar
 
 from streamer.errors import RestError
 from streamer.providers.shape import AssetClass, Instrument, Interval, Listed, Price, Quota, Series, Span, Symbol
 
 T = TypeVar("T")
+
+_PIECE: Final = 5000
+"""So many bars a piece of a range has at most, as far as can be expected: it is one value in Redis."""
+_IDLE: Final = 2
+"""Stocks are traded less than half of the time, early and late hours included."""
+_DAY_S: Final = 86_400
+_MONTH_S: Final = 30 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,8 @@ class Adapter(ABC):
         limits: Of the plan that costs nothing; settings may say otherwise.
         assets: What kinds of symbols it has.
         intervals: What bars it has, those that are put together from shorter ones included.
-        max_bars: So many bars one flow may be asked for.
+        max_bars: So many bars one flow may be asked for; of which length that holds, `most_bars` says.
+        free_days: So far back the plan that costs nothing goes, where more is refused; else None.
         market: What its prices of coins are the prices of, where an answer does not say.
         listed: What the provider's own list said when it was last read; empty before that.
     """
@@ -110,6 +118,7 @@ class Adapter(ABC):
     assets: ClassVar[frozenset[AssetClass]]
     intervals: ClassVar[frozenset[Interval]]
     max_bars: ClassVar[int]
+    free_days: ClassVar[int | None] = None
     market: ClassVar[Instrument] = Instrument.AGGREGATE
 
     def __init__(self, access: Access, listed: Sequence[Listed] = ()) -> None:
@@ -135,7 +144,31 @@ class Adapter(ABC):
 
     @abstractmethod
     def bars(self, symbol: Symbol, interval: Interval, span: Span, now_ms: int) -> Flow[Series]:
-        """Ask for bars, at most `max_bars`; fewer come where there are fewer."""
+        """Ask for bars, at most `most_bars` or those of a `piece`; fewer come where there are fewer."""
+
+    def most_bars(self, interval: Interval) -> int:
+        """Return how many bars of this length one flow may be asked for; `max_bars`, unless they count for more."""
+        return self.max_bars
+
+    def piece(self, symbol: Symbol, interval: Interval, at_s: int, now_s: int) -> tuple[int, int]:
+        """Return begin and end of the piece that a long range is asked for in at `at_s`; the same whoever asks.
+
+        It is what one flow may be asked for, and no more than is good to keep in one place.
+        """
+        is_idle = symbol.asset is AssetClass.STOCK and interval is not Interval.D1
+        length_s = min(self.most_bars(interval), _PIECE * (_IDLE if is_idle else 1)) * interval.seconds
+        from_s = at_s // length_s * length_s
+        free_from_s = self.free_from_s(now_s)
+        if at_s < free_from_s:
+            return from_s, min(from_s + length_s, free_from_s)
+        return max(from_s, free_from_s), from_s + length_s
+
+    def free_from_s(self, now_s: int) -> int:
+        """Return since when the plan that costs nothing has bars: no piece crosses that, or all would be refused.
+
+        For a month it is the same, so that pieces are; 0 where no plan ends anywhere.
+        """
+        return 0 if self.free_days is None else -(-(now_s - self.free_days * _DAY_S) // _MONTH_S) * _MONTH_S
 
     def listing(self) -> Flow[Sequence[Listed]] | None:
         """Ask for the list of what there is; None where the provider has none."""

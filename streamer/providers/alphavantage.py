@@ -26,7 +26,7 @@ from streamer.errors import (
 from streamer.providers.adapter import Adapter, Answer, Flow, Get, Limit
 from streamer.providers.alphavantage_answers import read_bars, read_close, read_rate
 from streamer.providers.decode import document, is_page, retry_after_s
-from streamer.providers.sessions import day_of, narrowed, settled_ms
+from streamer.providers.sessions import day_of, day_start_s, narrowed, settled_ms
 from streamer.providers.shape import AssetClass, Bar, Instrument, Interval, Price, Series, Span, Symbol
 from streamer.providers.spans import joined, widened, within
 
@@ -51,6 +51,8 @@ _LENGTHS: Final = {
     Interval.H1: "60min",
 }
 _DAY_S: Final = 86_400
+_LATER_S: Final = 4_102_444_800
+"""2100: the end of what is to come."""
 
 
 class AlphaVantage(Adapter):
@@ -65,6 +67,8 @@ class AlphaVantage(Adapter):
     intervals: ClassVar[frozenset[Interval]] = frozenset(Interval)
     max_bars: ClassVar[int] = 100
     """As many days of a stock are free; who asks for more at once gets none without a premium plan."""
+    free_days: ClassVar[int | None] = 138
+    """A hundred days of trading are no fewer."""
 
     @property
     def base_url(self) -> str:
@@ -99,6 +103,15 @@ class AlphaVantage(Adapter):
         is_stock = symbol.asset is AssetClass.STOCK
         kind = Instrument.STOCK if is_stock else Instrument.AGGREGATE
         return Series(symbol, interval, kind, bars, not is_stock, "up to the last close" if is_stock else "")
+
+    def piece(self, symbol: Symbol, interval: Interval, at_s: int, now_s: int) -> tuple[int, int]:
+        """What one request brings: a calendar month, or all days, of a stock the free ones apart."""
+        if interval is Interval.D1:
+            free_from_s = 0 if symbol.asset is AssetClass.CRYPTO else self.free_from_s(now_s)
+            return (0, free_from_s) if at_s < free_from_s else (free_from_s, _LATER_S)
+        first = day_of(at_s, symbol.asset).replace(day=1)
+        following = (first + timedelta(days=31)).replace(day=1)
+        return day_start_s(first, symbol.asset), day_start_s(following, symbol.asset)
 
     def check(self, answer: Answer, now_ms: int) -> None:
         """Tell refusals apart by their text, whatever the status."""
@@ -149,7 +162,9 @@ def _gets(symbol: Symbol, interval: Interval, asked: Span, span: Span, now_ms: i
         size = "compact" if is_recent else "full"
         yield _get("TIME_SERIES_DAILY", symbol=symbol.base, outputsize=size)
     else:
-        month, first = day_of(asked.to_s - 1, symbol.asset), day_of(asked.from_s, symbol.asset)
+        # Of what was asked for, not of what it was widened to: no bar has trades of two days.
+        from_s, to_s = max(asked.from_s, span.from_s), min(asked.to_s, span.to_s)
+        month, first = day_of(to_s - 1, symbol.asset), day_of(from_s, symbol.asset)
         while month >= first.replace(day=1):
             params = {"interval": _LENGTHS[interval], "outputsize": "full", "month": f"{month:%Y-%m}"}
             yield _get("TIME_SERIES_INTRADAY", symbol=symbol.base, adjusted="false", **params)

@@ -88,6 +88,10 @@ class CoinGecko(Adapter):
         answer = yield Get("/simple/price", params | {"include_last_updated_at": "true", "precision": "full"})
         return answers.read_price(document(answer, "coingecko price"), symbol, ids, vs, now_ms)
 
+    def most_bars(self, interval: Interval) -> int:
+        """Of hours four times as many."""
+        return self.max_bars * (4 if interval is Interval.H1 else 1)
+
     def bars(self, symbol: Symbol, interval: Interval, span: Span, now_ms: int) -> Flow[Series]:
         """Candles within reach of the plan, put together where they come in a shorter length alone."""
         coin, vs = quote(self._id(symbol)), symbol.quote.lower()

@@ -56,8 +56,8 @@ class Eodhd(Adapter):
     limits: ClassVar[Sequence[Limit]] = (Limit(1000, 60.0), Limit(20, 86_400.0))
     assets: ClassVar[frozenset[AssetClass]] = frozenset(AssetClass)
     intervals: ClassVar[frozenset[Interval]] = frozenset(Interval)
-    max_bars: ClassVar[int] = 4000
-    """Of any length and with room for nights they are within what one call spans, such as 600 days in fives."""
+    max_bars: ClassVar[int] = 25_000
+    """Of its own lengths; with room for nights they are within what one call spans, such as 600 days in fives."""
 
     @property
     def base_url(self) -> str:
@@ -73,6 +73,10 @@ class Eodhd(Adapter):
             answer = yield Get(f"/eod/{wanted}", {"filter": "last_close", **_JSON})
             return read_close(document(answer, "eodhd price"), symbol)
         return read_price(document(answer, "eodhd price"), symbol, wanted, now_ms)
+
+    def most_bars(self, interval: Interval) -> int:
+        """As many fewer as others go into one."""
+        return self.max_bars // (interval.seconds // _PARTS.get(interval, interval).seconds)
 
     def bars(self, symbol: Symbol, interval: Interval, span: Span, now_ms: int) -> Flow[Series]:
         """Days up to the last close, or shorter bars, which come hours late; some lengths are put together."""

@@ -58,8 +58,8 @@ class Polygon(Adapter):
     limits: ClassVar[Sequence[Limit]] = (Limit(5, 60.0),)
     assets: ClassVar[frozenset[AssetClass]] = frozenset(AssetClass)
     intervals: ClassVar[frozenset[Interval]] = frozenset(Interval)
-    max_bars: ClassVar[int] = 800
-    """One call, or four for bars of four hours: `limit` counts minutes, at most 50,000."""
+    max_bars: ClassVar[int] = _MOST_COUNTED
+    free_days: ClassVar[int | None] = 730
 
     @property
     def base_url(self) -> str:
@@ -80,6 +80,10 @@ class Polygon(Adapter):
         if price is None:
             raise self.fault(errors.NoData, "price", f"no close of {symbol}", answer)
         return price
+
+    def most_bars(self, interval: Interval) -> int:
+        """So many minutes or days, as `limit` counts them."""
+        return self.max_bars // _UNITS[interval][1]
 
     def bars(self, symbol: Symbol, interval: Interval, span: Span, now_ms: int) -> Flow[Series]:
         """Aggregates; where the plan has none of today, those of the days before."""

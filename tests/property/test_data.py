@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
@@ -25,7 +26,10 @@ PLANS = st.lists(st.tuples(st.integers(0, 40), OUTCOMES), max_size=6)
 
 @given(plan=PLANS, patience=st.integers(1, 20), timeout=st.integers(1, 60))
 def test_a_race(plan: list[tuple[int, str]], patience: int, timeout: int) -> None:
-    """Served is the first good answer to come, in order among those of one moment; nobody runs on."""
+    """Served is the first good answer to come, in order among those of one moment; nobody runs on.
+
+    Half-way each has a part of its answer.
+    """
     names = [str(at) for at in range(len(plan))]
 
     async def play() -> None:
@@ -33,10 +37,12 @@ def test_a_race(plan: list[tuple[int, str]], patience: int, timeout: int) -> Non
         story, spare, ended, asked = Story(), list[Found[Any]](), dict[str, float](), list[str]()
         began = loop.time()
 
-        async def find(name: str) -> Found[Any]:
+        async def find(name: str, heard: Callable[[], None]) -> Found[Any]:
             asked.append(name)
             tenths, outcome = plan[int(name)]
-            await asyncio.sleep(1000 if outcome == "hangs" else tenths / 10)
+            await asyncio.sleep(tenths / 20)
+            heard()
+            await asyncio.sleep(1000 if outcome == "hangs" else tenths / 20)
             ended[name] = loop.time()
             if outcome == "broken":
                 raise RestUnavailable("x", "broken")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
 
 import pytest
 
 from streamer.data.manager import How
+from streamer.data.story import Fate
 from streamer.errors import ConfigError, Unavailable
 from streamer.model import Tier
+from streamer.providers.adapter import Access
 from streamer.providers.binance import Binance
 from streamer.providers.polygon import Polygon
 from streamer.providers.shape import Bar, Interval
 from streamer.providers.symbols import parse_symbol
 from streamer.simulator.providers.server import ProviderFake
 from tests.integration.data.conftest import Join
-from tests.integration.data.rig import USDT, Party, landed, totals
+from tests.integration.data.rig import SPY, USDT, Party, fates, landed, totals
 from tests.support import RedisServer
 
 MOST: Final = Binance.max_bars
@@ -116,6 +119,63 @@ async def test_more_than_are_given_at_once(party: Party, fake: ProviderFake) -> 
     assert totals(fake)["binance"] in (2, 3)
 
 
+async def test_a_range_is_as_few_calls_as_its_provider_needs(party: Party, fake: ProviderFake) -> None:
+    """A week of a stock's minutes is three calls at most where one brings 50,000 of them."""
+    end_s = int(time.time()) // 60 * 60
+    served = await party.desk.bars(
+        SPY, Interval.M1, start_s=end_s - 7 * 24 * HOUR_S, end_s=end_s, limit=20_000, how=How(provider="polygon")
+    )
+    found = starts(tuple(served.found.value.bars))
+    assert found == sorted(set(found))
+    assert len(found) > 1500
+    assert totals(fake)["polygon"] <= 3
+
+
+@pytest.mark.parametrize(("interval", "count"), [(Interval.M1, 15_000), (Interval.H1, 300), (Interval.H4, 60)])
+async def test_what_comes_by_the_month_is_a_call_a_month(
+    party: Party, fake: ProviderFake, interval: Interval, count: int
+) -> None:
+    """Of a range over three calendar months each is asked for once."""
+    begin_s, end_s = (int(datetime(2026, month, 5, tzinfo=UTC).timestamp()) for month in (8, 10))
+    served = await party.desk.bars(
+        SPY, interval, start_s=begin_s, end_s=end_s, limit=100_000, how=How(provider="alphavantage")
+    )
+    found = starts(tuple(served.found.value.bars))
+    assert found == sorted(set(found))
+    assert len(found) > count
+    assert totals(fake) == {"alphavantage": 3}
+
+
+async def test_the_days_of_a_coin_are_one_call(party: Party, fake: ProviderFake) -> None:
+    """Where one answer has all of them, a range of years does not ask for it year by year."""
+    start_s = int(time.time()) - 1000 * 24 * HOUR_S
+    how = How(provider="alphavantage")
+    await party.desk.bars(parse_symbol("BTC-USD"), Interval.D1, start_s=start_s, limit=5000, how=how)
+    assert totals(fake) == {"alphavantage": 1}
+
+
+async def test_a_piece_is_within_the_plan_where_the_range_is(party: Party, fake: ProviderFake) -> None:
+    """What a plan refuses is not asked for beside what was: days of the last year come from a plan of two."""
+    fake.command({"plan": "free", "provider": "polygon"})
+    fake.command({"limits": "off"})
+    start_s = int(time.time()) - 365 * 24 * HOUR_S
+    how = How(provider="polygon")
+    served = await party.desk.bars(SPY, Interval.D1, start_s=start_s, limit=5000, how=how)
+    assert 240 <= len(served.found.value.bars) <= 262
+
+
+async def test_a_range_in_steady_progress_is_not_raced(join: Join, fake: ProviderFake) -> None:
+    """Pieces that keep coming are no silence: nobody else's budget is spent on the same range."""
+    party = await join(STREAMER_PROVIDERS_CRYPTO="binance,coingecko", STREAMER_DATA_PATIENCE_S="1")
+    fake.fault("binance", "slow", delay_s=0.6)
+    end_s = 1_790_000_000 // (MOST * HOUR_S) * MOST * HOUR_S
+    served = await party.desk.bars(
+        USDT, Interval.H4, start_s=end_s - 4 * 3 * MOST * HOUR_S, end_s=end_s, limit=5000
+    )
+    assert fates(served) == [("binance", Fate.SERVED)]
+    assert set(totals(fake)) == {"binance"}
+
+
 async def test_before_there_was_anything(party: Party, fake: ProviderFake) -> None:
     """Pieces without data are no failure of the range; a range of nothing else is."""
     end_s = 1_790_000_000 // (MOST * HOUR_S) * MOST * HOUR_S
@@ -135,7 +195,7 @@ async def test_before_there_was_anything(party: Party, fake: ProviderFake) -> No
 async def test_one_provider_a_range(join: Join, fake: ProviderFake, redis: RedisServer) -> None:
     """Where a piece fails, the whole range is the next one's: pieces of two are never joined."""
     party, btc = await join(STREAMER_PROVIDERS_CRYPTO="polygon,eodhd"), parse_symbol("BTC-USD")
-    most_s = Polygon.max_bars * HOUR_S
+    most_s = Polygon(Access()).most_bars(Interval.H1) * HOUR_S
     start_s = 1_790_000_000 // most_s * most_s - most_s
     await party.desk.bars(btc, Interval.H1, start_s=start_s, end_s=start_s + most_s, limit=5000)
     await landed(redis, "polygon", btc, f"1h:{start_s}:{start_s + most_s}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamer.data.ask import Ask, Found
 from streamer.data.provider import joined, scope_of, windows_of
@@ -28,15 +30,27 @@ def budget(**words: float) -> Budget:
     [
         ({}, [(10, 1.0), (1000, 60.0), (25, 86_400.0)]),
         ({"rps": 4}, [(4, 1.0), (25, 86_400.0)]),
-        ({"rps": 2.5}, [(2, 1.0), (25, 86_400.0)]),
+        ({"rps": 2.5}, [(5, 2.0), (25, 86_400.0)]),
+        ({"rps": 1.1}, [(11, 10.0), (25, 86_400.0)]),
+        ({"rps": 3.3333}, [(33, 10.0), (25, 86_400.0)]),
+        ({"rps": 50}, [(50, 1.0), (25, 86_400.0)]),
         ({"rps": 0.5}, [(1, 2.0), (25, 86_400.0)]),
         ({"daily": 500}, [(10, 1.0), (1000, 60.0), (500, 86_400.0)]),
         ({"rps": 1, "daily": 3}, [(1, 1.0), (3, 86_400.0)]),
     ],
 )
 def test_settings_replace_the_plan(words: dict[str, float], windows: list[tuple[int, float]]) -> None:
-    """A rate replaces what is shorter than a day, a daily number the day; no second sees more than the rate."""
+    """A rate replaces what is shorter than a day, a daily number the day; a fraction is one of whole calls."""
     assert windows_of(PLAN, budget(**words)) == tuple(Window(*window) for window in windows)
+
+
+@given(rps=st.floats(0.001, 10_000))
+def test_a_rate_is_never_exceeded(rps: float) -> None:
+    """Nor is much of it lost: below one call a second nothing, above less than a tenth of a call a second."""
+    (window,) = windows_of((), budget(rps=rps))
+    rate = window.limit / window.length_s
+    assert rps - 0.1 < rate <= rps * (1 + 1e-12)
+    assert window.length_s <= 10 or rps < 1
 
 
 def test_nobody_is_hammered() -> None:

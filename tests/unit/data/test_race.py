@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,18 +20,30 @@ Plan = dict[str, tuple[float, Any]]
 
 
 def raced(
-    plan: Plan, *, patience_s: float = 1.0, timeout_s: float = 8.0, bad: frozenset[str] = frozenset()
+    plan: Plan,
+    *,
+    patience_s: float = 1.0,
+    timeout_s: float = 8.0,
+    bad: frozenset[str] = frozenset(),
+    parts: dict[str, list[float]] | None = None,
 ) -> tuple[Found[Any] | None, Story, list[tuple[str, float]], list[Found[Any]], float]:
-    """Race; return the answer, the story, who was asked when, what was put aside, and how long it took."""
+    """Race; return the answer, the story, who was asked when, what was put aside, and how long it took.
+
+    Args:
+        parts: Of whose answers parts come, each so many seconds after the one before; the rest after the delay.
+    """
 
     async def play() -> tuple[Found[Any] | None, Story, list[tuple[str, float]], list[Found[Any]], float]:
         loop = asyncio.get_running_loop()
         began, asked, story = loop.time(), list[tuple[str, float]](), Story()
         spare: list[Found[Any]] = []
 
-        async def find(name: str) -> Found[Any]:
+        async def find(name: str, heard: Callable[[], None]) -> Found[Any]:
             asked.append((name, round(loop.time() - began, 3)))
             delay_s, outcome = plan[name]
+            for part_s in (parts or {}).get(name, []):
+                await asyncio.sleep(part_s)
+                heard()
             await asyncio.sleep(delay_s)
             if isinstance(outcome, Exception):
                 raise outcome
@@ -82,6 +95,21 @@ def test_beside_the_silent() -> None:
     assert (story.steps[-1].provider, story.steps[-1].fate) == ("a", Fate.LATE)
 
 
+def test_what_comes_part_by_part_is_no_silence() -> None:
+    """Patience begins anew with each part: nobody is asked beside who sends steadily."""
+    found, _, asked, _, took_s = raced({"a": (0.9, None), "b": (0, None)}, parts={"a": [0.9] * 5})
+    assert found is not None
+    assert (found.provider, asked, took_s) == ("a", [("a", 0.0)], 5.4)
+
+
+def test_who_falls_silent_between_parts() -> None:
+    """From the last part on it is waited for as long as from the beginning; then the next is asked."""
+    found, story, asked, _, took_s = raced({"a": (6, None), "b": (0.5, None)}, parts={"a": [0.5, 0.9]})
+    assert found is not None
+    assert (found.provider, asked, took_s) == ("b", [("a", 0.0), ("b", 2.4)], 2.9)
+    assert [(step.provider, step.fate) for step in story.steps] == [("b", Fate.SERVED), ("a", Fate.LATE)]
+
+
 def test_what_will_not_do() -> None:
     """It is put aside, and the next asked at once."""
     found, story, asked, spare, _ = raced({"a": (0.1, None), "b": (0.1, None)}, bad=frozenset("a"))
@@ -117,7 +145,7 @@ def test_a_caller_who_leaves() -> None:
     """Cancelled, it takes all whom it had asked along."""
 
     async def play() -> None:
-        async def find(name: str) -> Found[Any]:
+        async def find(name: str, heard: Callable[[], None]) -> Found[Any]:
             await asyncio.sleep(60)
             return price(name)
 

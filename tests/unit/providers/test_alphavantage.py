@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from streamer.errors import (
 )
 from streamer.providers.adapter import Access, Answer, Get
 from streamer.providers.alphavantage import AlphaVantage
-from streamer.providers.shape import Interval, Span
+from streamer.providers.shape import Interval, Span, Symbol
 from streamer.providers.symbols import crypto, stock
 from tests.unit.providers.samples import CLOCK_MS, answer, drive, load, ms
 
@@ -120,6 +121,44 @@ def test_a_month_that_is_enough_is_the_last_one() -> None:
     flow = ADAPTER.bars(SPY, Interval.H1, Span(0, NOW_S, 1), CLOCK_MS)
     asked, found = drive(ADAPTER, flow, series("2026-11-19 15:00:00", "2026-11-19 14:00:00"))
     assert (len(asked), len(found.bars)) == (1, 1)
+
+
+def answered(symbol: Symbol, interval: Interval, piece: tuple[int, int]) -> list[Get]:
+    """The requests for all bars of a piece, where each brings too few."""
+    from_s, to_s = piece
+    flow, asked = ADAPTER.bars(symbol, interval, Span(from_s, to_s, 10**6), CLOCK_MS), []
+    found = series("2026-10-14 15:00:00") if symbol is SPY else coins("2026-10-14 15:00:00")
+    get = next(flow)
+    with suppress(StopIteration, RestError):
+        while True:
+            asked.append(get)
+            get = flow.send(found)
+    return asked
+
+
+@pytest.mark.parametrize("symbol", [SPY, BTC_USD])
+@pytest.mark.parametrize("interval", [Interval.M1, Interval.H1, Interval.H4])
+@pytest.mark.parametrize("day", ["02", "14", "31"])
+def test_a_piece_of_a_range_is_a_month(symbol: Symbol, interval: Interval, day: str) -> None:
+    """One request brings a calendar month, of New York's days: no piece takes two of them."""
+    later_s = 4 * 3600 if symbol is SPY else 0  # midnight in New York, in summer time at both ends
+    piece = ADAPTER.piece(symbol, interval, ms(f"2026-10-{day}T12:00") // 1000, NOW_S)
+    assert piece == (ms("2026-10-01") // 1000 + later_s, ms("2026-11-01") // 1000 + later_s)
+    (get,) = answered(symbol, interval, piece)
+    assert get.params.get("month") == ("2026-10" if symbol is SPY else None)
+
+
+def test_days_are_asked_for_all_at_once() -> None:
+    """Of a coin by one request, of a stock by two: the newest hundred, which are free, and all before."""
+    long_ago_s = ms("2015-01-01") // 1000
+    whole = ADAPTER.piece(BTC_USD, Interval.D1, long_ago_s, NOW_S)
+    assert whole == ADAPTER.piece(BTC_USD, Interval.D1, NOW_S, NOW_S)
+    assert len(answered(BTC_USD, Interval.D1, whole)) == 1
+    older, newest = (ADAPTER.piece(SPY, Interval.D1, at_s, NOW_S) for at_s in (long_ago_s, NOW_S))
+    assert older[1] == newest[0]
+    assert 108 * DAY_S <= NOW_S - newest[0] <= 138 * DAY_S
+    sizes = [[get.params["outputsize"] for get in answered(SPY, Interval.D1, piece)] for piece in (older, newest)]
+    assert sizes == [["full"], ["compact"]]
 
 
 def test_four_hours_are_made_of_hours() -> None:

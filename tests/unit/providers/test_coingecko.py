@@ -143,6 +143,7 @@ def test_which_of_several_coins_is_meant_is_not_guessed() -> None:
         (FREE, Interval.D1, 29, "ohlc", {"days": "30"}),
         (PRO, Interval.M30, 48, "ohlc", {"days": "1"}),
         (PRO, Interval.H1, 24, "ohlc", {"days": "1", "interval": "hourly"}),
+        (PRO, Interval.H1, 700, "ohlc", {"days": "30", "interval": "hourly"}),
         (PRO, Interval.H4, 175, "ohlc", {"days": "30", "interval": "hourly"}),
         (PRO, Interval.D1, 175, "ohlc", {"days": "180", "interval": "daily"}),
     ],
@@ -166,6 +167,19 @@ def test_the_past_is_a_range_with_a_paid_plan() -> None:
     assert asked == [Get("/coins/bitcoin/ohlc/range", {"vs_currency": "usd", "precision": "full"} | params)]
     assert list(series.bars) == [Bar(span.from_s, Decimal(1), Decimal(4), Decimal(1), Decimal(3))]
     assert "not documented" in series.note
+
+
+@pytest.mark.parametrize(
+    ("interval", "most", "length_s", "rows"),
+    [(Interval.H1, 700, HOUR_S, 744), (Interval.H4, 175, HOUR_S, 744), (Interval.D1, 175, DAY_S, 180)],
+)
+def test_the_most_bars_are_within_one_range(interval: Interval, most: int, length_s: int, rows: int) -> None:
+    """31 days of hours or 180 days, whichever a bar is made of."""
+    assert PRO.most_bars(interval) == most
+    to_s = TODAY_S - 400 * DAY_S
+    get = asked_for(PRO, interval, Span(to_s - most * interval.seconds, to_s, most))
+    assert get.path == "/coins/bitcoin/ohlc/range"
+    assert int(get.params["to"]) - int(get.params["from"]) < rows * length_s
 
 
 @pytest.mark.parametrize("interval", [Interval.M1, Interval.M5, Interval.M15, Interval.H1])

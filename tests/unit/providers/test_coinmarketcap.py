@@ -129,10 +129,13 @@ def test_bars_cost_a_credit_for_a_hundred_points() -> None:
     assert get.params["time_start"] == "2026-11-08T02:00:07Z"
 
 
-def test_the_most_bars_are_one_request() -> None:
-    """Also of four hours, whose hours are at most 10,000."""
-    get = next(ADAPTER.bars(BTC_USD, Interval.H4, Span(0, NOW_S, ADAPTER.max_bars), CLOCK_MS))
-    assert int(get.params["count"]) <= 10_000
+@pytest.mark.parametrize(("interval", "credits"), [(Interval.H1, 5), (Interval.D1, 5), (Interval.H4, 20)])
+def test_the_most_bars_are_one_request(interval: Interval, credits: int) -> None:
+    """Within the 10,000 points of one, and the 30 credits of a minute; the two that are counted too fit in."""
+    to_s = NOW_S // (4 * 3600) * 4 * 3600
+    span = Span(to_s - ADAPTER.most_bars(interval) * interval.seconds, to_s, ADAPTER.most_bars(interval))
+    get = next(ADAPTER.bars(BTC_USD, interval, span, CLOCK_MS))
+    assert (int(get.params["count"]) <= 10_000, get.cost) == (True, credits)
 
 
 def test_four_hours_are_made_of_hours() -> None:

@@ -124,10 +124,21 @@ def test_shorter_bars_cost_five_calls(interval: Interval, part: str) -> None:
     assert (get.path, get.params["interval"], get.cost) == ("/intraday/SPY.US", part, 5)
 
 
-@pytest.mark.parametrize(("interval", "days"), [(Interval.M1, 120), (Interval.M5, 600), (Interval.M30, 600)])
-def test_the_most_bars_are_within_what_one_call_spans(interval: Interval, days: int) -> None:
-    """Also those of a stock, with its nights."""
-    get = next(ADAPTER.bars(SPY, interval, Span(0, NOW_S, ADAPTER.max_bars), CLOCK_MS))
+@pytest.mark.parametrize(
+    ("interval", "most", "days"),
+    [
+        (Interval.M1, 25_000, 120),
+        (Interval.M5, 25_000, 600),
+        (Interval.M15, 8333, 600),
+        (Interval.M30, 4166, 600),
+        (Interval.H1, 25_000, 7200),
+        (Interval.H4, 6250, 7200),
+    ],
+)
+def test_the_most_bars_are_within_what_one_call_spans(interval: Interval, most: int, days: int) -> None:
+    """Also those of a stock, with its nights; of bars that are put together they are as many fewer."""
+    assert ADAPTER.most_bars(interval) == most
+    get = next(ADAPTER.bars(SPY, interval, Span(0, NOW_S, most), CLOCK_MS))
     assert int(get.params["to"]) - int(get.params["from"]) <= days * DAY_S
 
 

@@ -121,6 +121,40 @@ def test_no_more_is_asked_for_than_a_call_may_count() -> None:
     assert get.params["limit"] == "50000"
 
 
+@pytest.mark.parametrize(
+    ("interval", "most", "counted"),
+    [
+        (Interval.M1, 50_000, 1),
+        (Interval.M5, 10_000, 5),
+        (Interval.M15, 3333, 15),
+        (Interval.M30, 1666, 30),
+        (Interval.H1, 833, 60),
+        (Interval.H4, 208, 240),
+        (Interval.D1, 50_000, 1),
+    ],
+)
+def test_the_most_bars_are_one_page(interval: Interval, most: int, counted: int) -> None:
+    """As many as 50,000 minutes, or days, make; `limit` has room for them."""
+    assert ADAPTER.most_bars(interval) == most
+    get = next(ADAPTER.bars(BTC_USD, interval, Span(0, NOW_S, most), CLOCK_MS))
+    assert most * counted <= int(get.params["limit"]) <= 50_000
+
+
+@pytest.mark.parametrize(("symbol", "most"), [(BTC_USD, 5000), (SPY, 10_000)])
+def test_a_piece_is_as_long_as_is_good_to_keep(symbol: Symbol, most: int) -> None:
+    """5,000 minutes of what always trades, twice as many of what trades by day."""
+    from_s, to_s = ADAPTER.piece(symbol, Interval.M1, NOW_S, NOW_S)
+    assert to_s - from_s == most * 60
+
+
+@pytest.mark.parametrize("at_s", range(NOW_S, NOW_S + 90 * 86_400, 10 * 86_400))
+def test_no_piece_goes_back_further_than_every_plan(at_s: int) -> None:
+    """Of two years the newest 23 months at least are asked for apart: what begins earlier is refused as a whole."""
+    from_s, _ = ADAPTER.piece(SPY, Interval.D1, at_s - 86_400, at_s)
+    assert 700 * 86_400 <= at_s - from_s <= 730 * 86_400
+    assert ADAPTER.piece(SPY, Interval.D1, from_s - 1, at_s)[1] == from_s
+
+
 def test_pages_are_followed_to_our_own_host() -> None:
     """A link has no key, so its path and cursor are asked for as any other; then there are enough."""
     link = "https://api.massive.com/v2/aggs/ticker/X:BTCUSD/range/1/hour/1/2?cursor=a%2Bb%3D&sort=desc"

@@ -58,6 +58,25 @@ def test_a_first_request_is_sound(kind: type[Adapter]) -> None:
 
 
 @pytest.mark.parametrize("kind", EVERY)
+def test_pieces_of_a_range_follow_one_another(kind: type[Adapter]) -> None:
+    """Each holds the time it was asked for, is the same from all within it, and is no more than one flow may be."""
+    adapter = kind(Access(key="k"))
+    samples = {AssetClass.CRYPTO: crypto("BTC", "USD"), AssetClass.STOCK: stock("SPY")}
+    for symbol in (samples[asset] for asset in adapter.assets):
+        for interval in adapter.intervals:
+            at_s = NOW_S - 1000 * interval.seconds - 3 * 365 * 86_400 * (interval is Interval.D1)
+            while at_s <= NOW_S:
+                from_s, to_s = adapter.piece(symbol, interval, at_s, NOW_S)
+                assert from_s <= at_s < to_s
+                for other_s in (from_s, (from_s + to_s) // 2, to_s - 1):
+                    assert adapter.piece(symbol, interval, other_s, NOW_S) == (from_s, to_s)
+                if kind.piece is Adapter.piece:
+                    assert from_s % interval.seconds == to_s % interval.seconds == 0
+                    assert to_s - from_s <= adapter.most_bars(interval) * interval.seconds
+                at_s = to_s
+
+
+@pytest.mark.parametrize("kind", EVERY)
 def test_symbols_of_another_kind_are_refused(kind: type[Adapter]) -> None:
     """Before a request, as are lengths that it has not."""
     adapter = kind(Access(key="k"))
