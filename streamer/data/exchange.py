@@ -1,21 +1,31 @@
 """Coinbase as one of the providers: what is streamed is read, and only ranges of candles are asked for.
 
 A price of a product that is streamed costs no call; one that is not goes the reader's way, which counts against the
-exchange's own budget and has the product streamed from then on. Ranges count against the same budget.
+exchange's own budget and has the product streamed from then on. Ranges count against the same budget. A price that
+was sent to us is served where the reader has none, or an older one.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from streamer.data.ask import Ask, Found, Value
-from streamer.data.provider import Progress, Provider
-from streamer.errors import ConfigError, NoData, RestUnavailable, StreamerError, UnknownProduct, UnknownSymbol
+from streamer.data.provider import Progress, Provider, clock_ms
+from streamer.errors import (
+    ConfigError,
+    NoData,
+    RestUnavailable,
+    StoreUnavailable,
+    StreamerError,
+    UnknownProduct,
+    UnknownSymbol,
+)
 from streamer.gateway.admission import budgets
 from streamer.gateway.caller import scope_of
-from streamer.gateway.requests import MAX_CANDLES
+from streamer.gateway.requests import MAX_CANDLES, Request
 from streamer.model import Candle, Granularity, ProductId, Reading, Source, Ticker, Tier
 from streamer.providers.adapter import Access
 from streamer.providers.base import Budget, Call
@@ -57,6 +67,10 @@ class Exchange(Provider):
         self._listed_at = -_LIST_AGAIN_S
         self._is_real = scope_of(adapter.access.url or url) == scope_of(adapter.base_url)
 
+    def requests(self, ask: Ask, now_s: int) -> list[Request[Any]]:
+        """Return the pieces of a range; none for a price: its copy is no answer before the reader was asked."""
+        return [] if ask.interval is None else super().requests(ask, now_s)
+
     async def find(
         self,
         ask: Ask,
@@ -73,6 +87,20 @@ class Exchange(Provider):
         how: How = {"priority": call.priority}
         if call.deadline is not None:
             how["timeout_s"] = max(0.01, call.deadline - time.monotonic())
+        if ask.interval is not None:
+            return await self._read(ask, how, max_age_s)
+        try:
+            read = await self._read(ask, how, max_age_s)
+        except StreamerError as exc:
+            if (sent := await self._sent(ask, now_s)) is None:
+                raise
+            return replace(sent, why=str(exc))
+        if read.tier in (Tier.REALTIME, Tier.REST):
+            return read
+        sent = await self._sent(ask, now_s)
+        return read if sent is None else min(read, sent, key=lambda found: (found.tier is Tier.STALE, found.age_s))
+
+    async def _read(self, ask: Ask, how: How, max_age_s: float | None) -> Found[Value]:
         if not await self._lists(str(ask.symbol), how):
             raise UnknownSymbol("coinbase symbol", f"the exchange has no product {ask.symbol}")
         how["max_age_s"] = max_age_s
@@ -87,6 +115,20 @@ class Exchange(Provider):
             raise UnknownSymbol("coinbase symbol", exc.rule) from exc
         except StreamerError as exc:
             raise RestUnavailable(f"coinbase {ask.what}", str(exc)) from exc
+
+    async def _sent(self, ask: Ask, now_s: int) -> Found[Value] | None:
+        """Return the newest price that was sent to us; None where there is none, or Redis cannot tell."""
+        (request,) = super().requests(ask, now_s)
+        pipeline = self._store.client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.mget([request.copy.key, request.copy.stale_key])
+        try:
+            clock, raws = await self._store.answer(pipeline.execute())
+        except StoreUnavailable:
+            return None
+        tiers = zip(raws, (Tier.CACHE, Tier.STALE), strict=True)
+        kept = (self.kept(request, raw, clock_ms(clock), tier) for raw, tier in tiers)
+        return next((found for found in kept if found is not None), None)
 
     async def _lists(self, product_id: str, how: How) -> bool:
         """Whether the exchange may have a product: a question for each that it has not would be a call each.

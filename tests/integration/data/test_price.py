@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from unittest.mock import AsyncMock
 
 import pytest
 
 from streamer.data.manager import How
 from streamer.errors import Unavailable
-from streamer.model import Tier
+from streamer.model import Reading, Tier
 from streamer.providers.shape import AssetClass, Instrument
 from streamer.providers.symbols import parse_symbol
 from streamer.simulator.providers.server import ProviderFake
+from streamer.webhooks.prices import PriceUpdate
 from tests.integration.data.conftest import Join
 from tests.integration.data.rig import BTC, USDT, Party, landed, totals
-from tests.support import RedisServer
+from tests.support import RedisServer, until
 
 NAMED = [
     *((symbol, name) for symbol in ("BTC-USD", "ETH-USD", "SOL-USD") for name in ("coingecko", "polygon")),
@@ -114,6 +119,51 @@ async def test_the_exchange_is_one_of_them(join: Join) -> None:
     served = await party.desk.price(BTC)
     price = served.found.value
     assert (served.found.provider, price.symbol, price.instrument) == ("coinbase", BTC, Instrument.SPOT)
+
+
+def sent(price: str, age_s: float = 0.0) -> PriceUpdate:
+    """A price of Bitcoin that somebody sends to us."""
+    return PriceUpdate(BTC, Decimal(price), int((time.time() - age_s) * 1000), "a relay")
+
+
+async def test_the_stream_comes_before_what_was_sent(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live stream is served whatever was sent to us, however young that is."""
+    party = await join(STREAMER_PROVIDERS_CRYPTO="coinbase")
+    ticker = (await party.reader.ticker("BTC-USD")).value
+    at = datetime.now(UTC) - timedelta(seconds=20)
+    live = Reading(ticker, Tier.REALTIME, 0.1, 20.0, at, "simulator")
+    monkeypatch.setattr(party.reader, "ticker", AsyncMock(return_value=live))
+    await party.desk.take_price("coinbase", sent("1"))
+    served = await party.desk.price(BTC)
+    assert (served.found.tier, served.found.value.price) == (Tier.REALTIME, ticker.price)
+
+
+async def test_what_was_sent_comes_where_the_exchange_has_nothing_newer(
+    join: Join, fake: ProviderFake, redis: RedisServer
+) -> None:
+    """The exchange is asked first; of its kept answer and what was sent the newer one is served."""
+    party = await join(STREAMER_PROVIDERS_CRYPTO="coinbase")
+    await party.desk.take_price("coinbase", sent("1", age_s=5))
+    asked = await party.desk.price(BTC)
+    assert (asked.found.tier, asked.found.value.price > 1) == (Tier.REST, True)
+    await until(lambda: redis.ask("EXISTS", "ticker:BTC-USD"), 2, "its copy")
+    kept = await party.desk.price(BTC)
+    assert (kept.found.tier, kept.found.value.price) == (Tier.CACHE, asked.found.value.price)
+    await party.desk.take_price("coinbase", sent("2"))
+    newer = await party.desk.price(BTC)
+    assert (newer.found.tier, newer.found.value.price, newer.found.provider) == (Tier.CACHE, Decimal(2), "coinbase")
+    assert "sent by a relay" in (newer.reason or "")
+
+
+async def test_what_was_sent_comes_where_the_exchange_is_down(join: Join, fake: ProviderFake) -> None:
+    """Else it would be nothing at all."""
+    party = await join(STREAMER_PROVIDERS_CRYPTO="coinbase")
+    fake.fault("coinbase", "geo_blocked")
+    with pytest.raises(Unavailable):
+        await party.desk.price(BTC)
+    await party.desk.take_price("coinbase", sent("2", age_s=5))
+    served = await party.desk.price(BTC)
+    assert (served.found.tier, served.found.value.price) == (Tier.CACHE, Decimal(2))
 
 
 async def test_what_it_cannot_have_is_not_asked(party: Party, fake: ProviderFake) -> None:
