@@ -20,7 +20,7 @@ from streamer.settings import load
 from streamer.simulator.providers.server import ProviderFake
 from streamer.store.connect import Store
 from streamer.store.keys import Copy, Keys
-from tests.support import RedisServer, until
+from tests.support import PATIENCE, RedisServer, until
 
 CRYPTO = ("binance", "coingecko", "polygon")
 STOCK = ("polygon", "eodhd", "alphavantage")
@@ -99,3 +99,10 @@ async def landed(redis: RedisServer, name: str, symbol: Symbol, what: str = "pri
     key = copy_of(name, symbol, what).key
     await until(lambda: redis.ask("EXISTS", key), 2, key)
     return key
+
+
+async def breaker_is(party: Party, name: str, state: str) -> None:
+    """Wait until a provider's breaker is so: how a call went is told to Redis when its answer is already out."""
+    async with asyncio.timeout(5 * PATIENCE):
+        while (await party.desk.providers[name].snapshot()).breaker != state:
+            await asyncio.sleep(0.01)

@@ -19,7 +19,7 @@ from streamer.providers.shape import Interval
 from streamer.providers.symbols import parse_symbol
 from streamer.simulator.providers.server import ProviderFake
 from tests.integration.data.conftest import Join
-from tests.integration.data.rig import BTC, Party, copy_of, fates, forget, landed
+from tests.integration.data.rig import BTC, Party, breaker_is, copy_of, fates, forget, landed
 from tests.support import PATIENCE, RedisServer, until
 
 CRYPTO: Final = ("coingecko", "polygon", "coinmarketcap")
@@ -170,7 +170,7 @@ async def test_one_that_costs_several_calls_can_be_the_probe(
     for interval in (Interval.M1, Interval.M5, Interval.H1):
         with pytest.raises(Unavailable):
             await party.desk.bars(SPY, interval, how=how)
-    assert (await party.desk.providers["eodhd"].snapshot()).breaker == "open"
+    await breaker_is(party, "eodhd", "open")
     fake.heal()
     calls = fake.state("eodhd")["total"]
     redis.ask("HSET", f"gateway:{scope(party, 'eodhd')}:state", "until", 1)
@@ -178,7 +178,7 @@ async def test_one_that_costs_several_calls_can_be_the_probe(
     served = await party.desk.bars(SPY, Interval.H1, how=how)
     assert served.found.tier is Tier.REST
     assert fake.state("eodhd")["total"] == calls + 1
-    assert (await party.desk.providers["eodhd"].snapshot()).breaker == "closed"
+    await breaker_is(party, "eodhd", "closed")
 
 
 def scope(party: Party, name: str) -> str:

@@ -80,10 +80,15 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands(), ids=lambda line: line[10:40])
 def test_redis_cli_finds_what_the_page_says(redis: RedisServer, tmp_path: Path, line: str) -> None:
     """No line of it answers with nothing or with an error."""
-    told = output(["bash", "-c", line.replace("redis-cli", f"redis-cli -p {redis.port}")], redis, tmp_path)
-    assert "ERR" not in told
-    if "stream:errors" not in line:  # nothing has gone wrong
-        assert told.strip()
+
+
+    def told() -> str:
+        said = output(["bash", "-c", line.replace("redis-cli", f"redis-cli -p {redis.port}")], redis, tmp_path)
+        assert "ERR" not in said, said
+        return said.strip()
+
+    # What is counted is written some seconds after the start; and nothing has gone wrong.
+    assert told() == "" if "stream:errors" in line else wait_until(told, 20)
 
 
 def test_another_language_reads_the_same(redis: RedisServer, tmp_path: Path) -> None:
