@@ -16,8 +16,9 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup       ## stream prices: live Coinbase, or the simulator where it cannot be reached
 	@$(BIN)/start-stream --exchange auto
 
-test: unit       ## all tests: the fast ones side by side, then those of real processes, which need the machine
-	$(BIN)/python -m pytest tests/integration tests/faults tests/browser tests/test_docs.py
+test: unit       ## all tests: then those of real processes two at a time, then those that need the machine
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not timed" tests/integration tests/browser tests/test_docs.py
+	$(BIN)/python -m pytest -m "timed or faults" tests/integration tests/faults
 
 unit: setup      ## only the fast, pure tests
 	$(BIN)/python -m pytest -n auto tests/unit tests/property tests/test_architecture.py

@@ -14,6 +14,8 @@ from streamer.store.address import process_alive, read_state
 from tests.integration.reader.rig import World
 from tests.support import BIN, Process, RedisServer, Simulator, Stream, is_healthy, run, stream_from, wait_until
 
+pytestmark = pytest.mark.timed
+
 START_S = 20.0
 
 

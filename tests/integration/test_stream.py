@@ -32,6 +32,8 @@ from tests.support import (
     wait_until,
 )
 
+pytestmark = pytest.mark.timed
+
 lanes = Lanes()
 
 START_S = 20.0

@@ -25,6 +25,8 @@ from streamer.simulator.settings import ExchangeSettings
 from streamer.simulator.tls import make_server_tls
 from tests.support import Simulator, free_port, until
 
+pytestmark = pytest.mark.timed
+
 BTC, ETH = "BTC-USD", "ETH-USD"
 SUBSCRIBE = b'{"type":"subscribe","channel":"ticker","product_ids":["BTC-USD","ETH-USD"]}'
 MIB = 2**20

@@ -81,7 +81,6 @@ def commands() -> list[str]:
 def test_redis_cli_finds_what_the_page_says(redis: RedisServer, tmp_path: Path, line: str) -> None:
     """No line of it answers with nothing or with an error."""
 
-
     def told() -> str:
         said = output(["bash", "-c", line.replace("redis-cli", f"redis-cli -p {redis.port}")], redis, tmp_path)
         assert "ERR" not in said, said

@@ -29,6 +29,8 @@ from streamer.store.connect import Store
 from streamer.store.keys import Keys
 from tests.support import RedisServer, until
 
+pytestmark = pytest.mark.timed
+
 M = Budget.MARKET
 WIDE: Mapping[Budget, Sequence[Window]] = {M: (Window(1000, 1.0),), Budget.PRIVATE: (Window(1000, 1.0),)}
 ONE_A_SECOND: Mapping[Budget, Sequence[Window]] = {M: (Window(1, 1.0),)}

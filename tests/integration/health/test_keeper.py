@@ -20,6 +20,8 @@ from tests.integration.web.rig import Full
 from tests.support import PATIENCE, RedisServer
 from tests.unit.health.test_verdict import feed
 
+pytestmark = pytest.mark.timed
+
 BREAKER = {"gateway": {"breaker": {"state": "open", "failures_in_a_row": 5, "retry_s": 2.0}}}
 Kept = list[tuple[str, bool]]
 

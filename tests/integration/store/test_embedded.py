@@ -25,6 +25,8 @@ from streamer.store.redis_server import bundled_redis_server, find_redis_server,
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+pytestmark = pytest.mark.timed
+
 PARENT = """
 import asyncio, sys
 from streamer.store.embedded import EmbeddedRedis
