@@ -248,16 +248,17 @@ class Simulator(Process):
     ) -> None:
         self._flags = (*flags, "--products", str(products), "--rate", str(rate), "--user-port", "-1")
         self._ports: tuple[str, ...] = ("--port", "0", "--control-port", "0" if control else "-1")
-        super().__init__(self._line(seed), folder, name="simulator")
+        self._seed = seed
+        super().__init__(self._line(), folder, name="simulator")
         self.where: dict[str, Any] = {}
 
-    def _line(self, seed: int) -> list[str]:
-        return [sys.executable, "-m", "streamer.simulator", *self._flags, *self._ports, "--seed", str(seed)]
+    def _line(self) -> list[str]:
+        return [sys.executable, "-m", "streamer.simulator", *self._flags, *self._ports, "--seed", str(self._seed)]
 
     def start(self, seed: int | None = None) -> None:
         """Start it and wait for its addresses; another seed makes another market."""
-        if seed is not None:
-            self._command = self._line(seed)
+        self._seed = self._seed if seed is None else seed
+        self._command = self._line()
         super().start()
         wait_until(lambda: "\n" in self.output, 20, why="the simulator does not come up")
         self.where = json.loads(self.output)

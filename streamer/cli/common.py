@@ -26,6 +26,7 @@ EXIT_INTERRUPTED = 130
 
 def run(main: Callable[[], int]) -> int:
     """Run a command and turn its errors into one line on stderr and an exit code: 2 for bad input, 1 otherwise."""
+    _open_standard_streams()
     try:
         return main()
     except ConfigError as exc:
@@ -40,6 +41,13 @@ def run(main: Callable[[], int]) -> int:
         # Whoever read us has gone (head, less). Point stdout elsewhere, or the interpreter complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+
+
+def _open_standard_streams() -> None:
+    """Open nothing in place of what is closed (`<&-`): a pipe of the loop would get its number, and abort us."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def complain(exc: StreamerError) -> None:

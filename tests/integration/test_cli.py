@@ -75,6 +75,17 @@ def test_get_says_how_old_a_price_may_be(redis: RedisServer, tmp_path: Path) -> 
     assert run(*command, "--max-age-s", "-5", folder=tmp_path).returncode == 2
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_closed_standard_stream_is_none_to_us(redis: RedisServer, tmp_path: Path, number: int) -> None:
+    """As some supervisors start their children: same end, no traceback, no abort of the event loop."""
+    line = f"exec {BIN / 'streamer'} get BTC-USD --no-rest --redis-url {redis.url} {number}<&-"
+    with Process(["bash", "-c", line], tmp_path, name="closed") as closed:
+        assert closed.wait(20) == 1
+    assert "Traceback" not in closed.log and "Assertion" not in closed.log
+    if number != 2:
+        assert "BTC-USD is unavailable" in closed.log
+
+
 def test_watch_of_a_redis_that_was_never_there_is_an_error(tmp_path: Path) -> None:
     """At once: waiting for a mistyped address would help nobody."""
     answer = run("streamer", "watch", "BTC-USD", "--redis-url", "redis://127.0.0.1:1", folder=tmp_path)
