@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -227,6 +228,8 @@ class RestServer:
             made = GARBAGE
         else:
             made = self._asked(route, self._ask(scope, path, params, key_name))
+            if self._board.take(FaultKind.REST_TRUNCATED, path):
+                made = replace(made, body=made.body[: len(made.body) // 2])
         return made if verdict is None else self._with_limit(made, verdict)
 
     def _asked(self, route: Route, ask: Ask) -> Answer:

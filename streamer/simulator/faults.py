@@ -57,6 +57,7 @@ class FaultKind(StrEnum):
     REST_RESET = "rest_reset"
     REST_UNAUTHORIZED = "rest_unauthorized"
     REST_GARBAGE = "rest_garbage"
+    REST_TRUNCATED = "rest_truncated"
     REST_REPEAT_CURSOR = "rest_repeat_cursor"
 
 
@@ -171,6 +172,7 @@ _OPTIONS: dict[FaultKind, dict[str, _Option]] = {
     FaultKind.REST_RESET: _WHICH,
     FaultKind.REST_UNAUTHORIZED: {**_WHICH, "n": _Option(1, _COUNT)},
     FaultKind.REST_GARBAGE: _WHICH,
+    FaultKind.REST_TRUNCATED: _WHICH,
     FaultKind.REST_REPEAT_CURSOR: _WHICH,
 }
 
@@ -192,6 +194,7 @@ _LASTING = frozenset(
         FaultKind.REST_RESET,
         FaultKind.REST_UNAUTHORIZED,
         FaultKind.REST_GARBAGE,
+        FaultKind.REST_TRUNCATED,
         FaultKind.REST_REPEAT_CURSOR,
     }
 )

@@ -140,6 +140,18 @@ async def test_a_good_answer_that_is_not_json(tmp_path: Path) -> None:
             answer.json()
 
 
+async def test_a_good_answer_that_is_cut_short(tmp_path: Path) -> None:
+    """200 and half of the body, as if that were all of it."""
+    async with visit(tmp_path) as visitor:
+        whole = await visitor.ask("/products/BTC-USD")
+        visitor.tell(fault="rest_truncated", n=1)
+        half = await visitor.ask("/products/BTC-USD")
+        assert (half.status_code, half.text[:12]) == (200, whole.text[:12])
+        with pytest.raises(requests.JSONDecodeError):
+            half.json()
+        assert (await visitor.ask("/products/BTC-USD")).json() == whole.json()
+
+
 async def test_paging_that_never_ends(tmp_path: Path) -> None:
     """The same page with the same cursor, for ever."""
     async with visit(tmp_path) as visitor:
