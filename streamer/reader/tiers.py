@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -105,7 +105,7 @@ class Tiers:
                 if isinstance(error, UnknownProduct):
                     missing[item.key] = error
                 elif chosen is not None:
-                    answers[item.key] = chosen
+                    answers[item.key] = chosen if error is None else replace(chosen, reason=_both(chosen, error))
                 else:
                     missing[item.key] = unavailable = Unavailable(item.what, item.said)
                     unavailable.__cause__ = item.outage  # an outage is no miss: who asks can tell
@@ -206,6 +206,11 @@ class Tiers:
 
 def _reading_of(value: T, copy: StoredCopy, age_s: float, tier: Tier, why: str) -> Reading[T]:
     return Reading(value, tier, age_s, age_s, _time_of(copy), copy.source, why)
+
+
+def _both(found: Reading[Any], error: StreamerError) -> str:
+    """Return why a reading is not better: what was wrong with the stream, and why REST was no help."""
+    return "; ".join(filter(None, (found.reason, str(error))))
 
 
 def _time_of(copy: StoredCopy) -> datetime:

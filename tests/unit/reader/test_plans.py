@@ -195,6 +195,17 @@ def test_a_recent_value_of_the_stream_is_served_before_rest(plans: Plans) -> Non
     assert run.result.tier is Tier.STALE and len(run.steps) == 2
 
 
+def test_what_is_stale_says_why_rest_was_no_help(plans: Plans) -> None:
+    """Both are why it is not better: what the stream lacks, and what REST has answered."""
+    plan = plans.ticker(BTC, wanted(rest=True))
+    silent = feeds(ago_ms=9000)
+    old = ticker(ago_ms=9000)
+    run = Run(plan, [clock(), silent, old], [clock(), silent, old, None, None], [RestUnavailable("p", "HTTP 503")])
+    assert run.result.tier is Tier.STALE
+    for words in ("no life for 9.0 s", "HTTP 503"):
+        assert words in run.result.reason
+
+
 def test_a_value_that_is_too_old_is_not_served_from_any_tier(plans: Plans) -> None:
     """The error says of each tier how old what it had was."""
     plan = plans.ticker(BTC, wanted(rest=True, max_age_s=1))
