@@ -19,7 +19,7 @@ from playwright.sync_api import Locator, Page, expect  # after the skip
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 FRESH_MS = 10_000 * PATIENCE
 FAULT_MS = 30_000 * PATIENCE

@@ -20,7 +20,7 @@ from tests.browser.test_dashboard import opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PATH = "**/api/v1/data/providers"
 WINDOW = {"used": 3, "allowed": 10, "length_s": 1.0}

@@ -29,7 +29,7 @@ from tests.support import BIN, Process, RedisServer, Simulator, Stream, free_por
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Response
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 START_S: Final = 60.0
 SEEN_S: Final = 30.0
