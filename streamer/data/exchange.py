@@ -23,12 +23,11 @@ from streamer.errors import (
     UnknownProduct,
     UnknownSymbol,
 )
-from streamer.gateway.admission import budgets
 from streamer.gateway.caller import scope_of
 from streamer.gateway.requests import MAX_CANDLES, Request
 from streamer.model import Candle, Granularity, ProductId, Reading, Source, Ticker, Tier
 from streamer.providers.adapter import Access
-from streamer.providers.base import Budget, Call
+from streamer.providers.base import Call
 from streamer.providers.coinbase import CoinbasePublic
 from streamer.providers.http import HttpClient
 from streamer.providers.shape import Bar, Instrument, Interval, Price, Series
@@ -41,6 +40,8 @@ from streamer.store.keys import Keys
 
 _LIST_AGAIN_S: Final = 300.0
 """So long a product that is not on the list is not looked for again."""
+_LAST_WORD_S: Final = 0.2
+"""So long before the time is over the reader stops waiting for REST: what is stale is better than nothing."""
 _GRANULARITY: Final = {
     Interval.M1: Granularity.ONE_MINUTE,
     Interval.M5: Granularity.FIVE_MINUTE,
@@ -58,14 +59,15 @@ class Exchange(Provider):
     def __init__(
         self, access: Access, url: str, reader: AsyncReader, settings: Settings, http: HttpClient, store: Store
     ) -> None:
-        adapter = CoinbasePublic(Access(access.url or url, access.key, access.plan))
-        windows = budgets(settings)[Budget.MARKET]
-        keys = Keys(settings.key_prefix)
-        super().__init__(adapter, windows, http, store, keys, scope=scope_of(adapter.access.url or url))
+        where = access.url or url
+        adapter = CoinbasePublic(Access(where, access.key, access.plan))
+        # One for the reader's calls and ours: without Redis each would take itself for a process of its own.
+        admission, scope = reader.calls.admission(where), scope_of(where)
+        super().__init__(adapter, (), http, store, Keys(settings.key_prefix), scope=scope, admission=admission)
         self._reader = reader
         self._products: set[ProductId] = set()
         self._listed_at = -_LIST_AGAIN_S
-        self._is_real = scope_of(adapter.access.url or url) == scope_of(adapter.base_url)
+        self._is_real = scope == scope_of(adapter.base_url)
 
     def requests(self, ask: Ask, now_s: int) -> list[Request[Any]]:
         """Return the pieces of a range; none for a price: its copy is no answer before the reader was asked."""
@@ -84,13 +86,10 @@ class Exchange(Provider):
         """Read what the reader can read, and ask for ranges."""
         if ask.interval is not None and (ask.from_s is not None or ask.count > MAX_CANDLES):
             return await super().find(ask, call, now_s, since=since, max_age_s=max_age_s, progress=progress)
-        how: How = {"priority": call.priority}
-        if call.deadline is not None:
-            how["timeout_s"] = max(0.01, call.deadline - time.monotonic())
         if ask.interval is not None:
-            return await self._read(ask, how, max_age_s)
+            return await self._read(ask, call, max_age_s)
         try:
-            read = await self._read(ask, how, max_age_s)
+            read = await self._read(ask, call, max_age_s)
         except StreamerError as exc:
             if (sent := await self._sent(ask, now_s)) is None:
                 raise
@@ -100,9 +99,10 @@ class Exchange(Provider):
         sent = await self._sent(ask, now_s)
         return read if sent is None else min(read, sent, key=lambda found: (found.tier is Tier.STALE, found.age_s))
 
-    async def _read(self, ask: Ask, how: How, max_age_s: float | None) -> Found[Value]:
-        if not await self._lists(str(ask.symbol), how):
+    async def _read(self, ask: Ask, call: Call, max_age_s: float | None) -> Found[Value]:
+        if not await self._lists(str(ask.symbol), _how(call, share=0.5)):
             raise UnknownSymbol("coinbase symbol", f"the exchange has no product {ask.symbol}")
+        how = _how(call)
         how["max_age_s"] = max_age_s
         try:
             if ask.interval is None:
@@ -113,6 +113,8 @@ class Exchange(Provider):
             raise UnknownSymbol("coinbase symbol", str(exc)) from exc
         except ConfigError as exc:
             raise UnknownSymbol("coinbase symbol", exc.rule) from exc
+        except NoData:
+            raise
         except StreamerError as exc:
             raise RestUnavailable(f"coinbase {ask.what}", str(exc)) from exc
 
@@ -147,12 +149,19 @@ class Exchange(Provider):
         return copy.source != self.name and (copy.source != Source.SIMULATOR or self._is_real)
 
 
+def _how(call: Call, share: float = 1.0) -> How:
+    """Return how the reader is asked: it stops waiting for REST while it can still say what else it has."""
+    how: How = {"priority": call.priority}
+    if call.deadline is not None:
+        left_s = max(0.0, call.deadline - time.monotonic())
+        how["timeout_s"] = max(0.01, share * (left_s - min(_LAST_WORD_S, left_s / 5)))
+    return how
+
+
 def _price(ask: Ask, reading: Reading[Ticker]) -> Found[Value]:
     as_of_ms = int(reading.as_of.timestamp() * 1000)
-    # A quiet product on a live feed is live, however old its last trade is.
-    price = Price(
-        ask.symbol, reading.value.price, Instrument.SPOT, as_of_ms, is_live=reading.tier is not Tier.STALE
-    )
+    # A quiet product on a live feed is live, however old its last trade is; what is stale says so by its tier.
+    price = Price(ask.symbol, reading.value.price, Instrument.SPOT, as_of_ms)
     return Found(price, "coinbase", reading.tier, reading.age_s, reading.source, reading.reason)
 
 

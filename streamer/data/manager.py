@@ -30,7 +30,6 @@ from streamer.store.connect import Store
 
 DELAYED_S: Final = 3600.0
 """What is not live may be so old, and is still worth more than asking the next one."""
-_NO_FAILURE: Final = (Fate.LEFT_OUT, Fate.REFUSED, Fate.SERVED)
 _LOOKS_AT_ONCE: Final = 4
 """The pool of connections is small, and one more than it holds would look like Redis away."""
 _AWAY_S: Final = 0.5
@@ -134,6 +133,7 @@ class Manager:
         if how.provider is not None:
             others = self._candidates(ask, How(), Story())
             names = [*names, *(name for name in others if name not in names)]
+        story.order = tuple(names)
         look = await self._look(names, ask)
         near = stand_in(ask.symbol)
         look_near = await self._look(names, ask.of(near)) if near is not None else look
@@ -203,6 +203,7 @@ class Manager:
         names = self._candidates(ask, how, story)
         if not names:
             return None
+        story.order = tuple(names)
         now = time.monotonic()
         timeout_s = how.timeout_s if how.timeout_s is not None else self.settings.data_timeout_s
         look = await self._look(names, ask)
@@ -310,7 +311,7 @@ class Manager:
         if how.max_age_s is not None and found.age_s > how.max_age_s:
             return f"{found.age_s:.1f} s old"
         if found.tier is Tier.STALE:
-            return "stale"
+            return f"stale: {found.why}" if found.why else "stale"
         value = found.value
         if not isinstance(value, Price) or value.as_of_ms is None or not value.is_live:
             return None
@@ -341,8 +342,7 @@ class Manager:
             found = Found(value, found.provider, found.tier, found.age_s, found.source, found.why)
         if value.symbol != ask.symbol:
             reasons.append(f"{value.symbol} stands in for {ask.symbol}: it is not the same")
-        first = next((step for step in story.steps if step.fate not in _NO_FAILURE or step.is_held), None)
-        if first is not None and first.provider != found.provider:
+        if (first := story.forerunner(found.provider)) is not None:
             reasons.append(f"{first.provider} {'comes' if first.is_held else 'was asked'} first: {first.why}")
         if story.outage:
             reasons.append(f"without Redis, and what others have asked: {story.outage}")

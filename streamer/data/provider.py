@@ -63,7 +63,8 @@ class Provider:
     Args:
         store: Redis; stays open when this is closed.
         scope: Whose budget it is, instead of the provider's and its key's own.
-        windows: What calls are held to.
+        windows: What calls are held to, unless there is an admission for them.
+        admission: Gives leave to call, where somebody else of this process calls the same; stays open.
 
     Attributes:
         held_key: Where all processes keep until when it is not to be asked.
@@ -78,11 +79,15 @@ class Provider:
         keys: Keys,
         *,
         scope: str | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.name, self.title, self.adapter = adapter.name, adapter.title, adapter
         scope = scope or scope_of(adapter)
         self.held_key = keys.gateway(scope, "held")
-        self.admission = Admission(store, keys, {Budget.MARKET: windows}, scope=scope, name=owner_name())
+        self._is_shared = admission is not None
+        self.admission = admission or Admission(
+            store, keys, {Budget.MARKET: windows}, scope=scope, name=owner_name()
+        )
         self._origin = ProviderOrigin(adapter, http, self.admission)
         self._gateway = Gateway(self._origin, store, keys, scope=scope)
         self._store, self._keys = store, keys
@@ -172,7 +177,8 @@ class Provider:
     async def close(self) -> None:
         """End all that is under way."""
         await self._gateway.close()
-        await self.admission.close()
+        if not self._is_shared:
+            await self.admission.close()
 
     async def take(self, price: Price, source: str) -> bool:
         """Keep a price that was sent to us unasked; say whether it is the newest by now.

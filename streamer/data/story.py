@@ -25,6 +25,9 @@ class Fate(StrEnum):
     """It had something; something better was served."""
 
 
+_NO_FAILURE = (Fate.LEFT_OUT, Fate.REFUSED, Fate.SERVED)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One provider's turn.
@@ -53,10 +56,12 @@ class Story:
 
     Attributes:
         outage: Why Redis could not be asked for copies and holds, "" where it could.
+        order: Who was to be asked, the first choice first: steps are in the order of their ends.
     """
 
     steps: list[Step] = field(default_factory=list)
     outage: str = ""
+    order: tuple[str, ...] = ()
 
     def tell(self, provider: str, fate: Fate, why: str, took_s: float = 0.0, error: str = "") -> None:
         """Add a turn."""
@@ -67,6 +72,12 @@ class Story:
         why = error.why if isinstance(error, RestError) else str(error)
         fate = Fate.REFUSED if isinstance(error, _HAS_NOT) else Fate.FAILED
         self.tell(provider, fate, why, took_s, type(error).__name__)
+
+    def forerunner(self, provider: str) -> Step | None:
+        """Return the turn of the first one before a provider in order that should have answered; None: nobody."""
+        before = self.order[: self.order.index(provider)] if provider in self.order else self.order
+        turns = (step for name in before for step in self.steps if step.provider == name)
+        return next((step for step in turns if step.fate not in _NO_FAILURE or step.is_held), None)
 
     @property
     def tiers(self) -> dict[str, str]:

@@ -45,9 +45,10 @@ class Caller:
         self._store, self._keys, self._settings = store, keys, settings
         self._gateway: Gateway[RestSource] | None = None
         self._admission: Admission | None = None
+        self._admissions: dict[str, Admission] = {}
         self._exchange: tuple[str, Source] | None = None
         self._looked_at = -_LOOK_EVERY_S
-        self._former: list[Gateway[RestSource] | Admission] = []
+        self._former: list[Gateway[RestSource]] = []
         self._lock: asyncio.Lock | None = None
 
     async def fetch(
@@ -109,7 +110,7 @@ class Caller:
 
     def _leave(self) -> None:
         """Ask the present exchange for nothing more; what is under way there comes to its end."""
-        self._former += [one for one in (self._gateway, self._admission) if one is not None]
+        self._former += [self._gateway] if self._gateway is not None else []
         self._gateway = self._admission = None
 
     @property
@@ -126,9 +127,15 @@ class Caller:
         url, _ = await self._rest_url()
         return await self._admitting(url).snapshot()
 
+    def admission(self, url: str) -> Admission:
+        """Return what admits this process's calls to an exchange, whoever makes them; it is closed with this."""
+        scope = scope_of(url)
+        if scope not in self._admissions:
+            self._admissions[scope] = admission_of(self._settings, self._store, url)
+        return self._admissions[scope]
+
     def _admitting(self, url: str) -> Admission:
-        if self._admission is None:
-            self._admission = admission_of(self._settings, self._store, url)
+        self._admission = self.admission(url)
         return self._admission
 
     def _build(self, url: str, source: Source) -> Gateway[RestSource]:
@@ -171,8 +178,10 @@ class Caller:
     async def close(self) -> None:
         """End all that is under way."""
         self._leave()
-        for one in self._former:
-            await one.close()
+        for gateway in self._former:
+            await gateway.close()
+        for admission in self._admissions.values():
+            await admission.close()
 
 
 def admission_of(settings: Settings, store: Store, rest_url: str | None = None) -> Admission:

@@ -109,7 +109,7 @@ def test_at_last(manager: Manager) -> None:
 
 def test_what_an_answer_says(manager: Manager) -> None:
     """What stands in, who was to be asked first and why it was not, Redis that is away, what is late."""
-    story = Story()
+    story = Story(order=("a", "b"))
     story.tell("a", Fate.LEFT_OUT, "banned", error="Banned")
     story.outage = "gone"
     served = manager._served(price("b", symbol=USDT, is_live=False), Ask(BTC), story)
@@ -120,10 +120,22 @@ def test_what_an_answer_says(manager: Manager) -> None:
     plain.tell("a", Fate.LEFT_OUT, "it has no symbols of this kind")
     plain.tell("c", Fate.REFUSED, "it has no BTC-USD", error="UnknownSymbol")
     assert manager._served(price("b"), Ask(BTC), plain).reason is None
-    failed = Story()
+    failed = Story(order=("a", "b"))
     failed.tell("a", Fate.FAILED, "HTTP 500", error="RestUnavailable")
     assert manager._served(price("b"), Ask(BTC), failed).reason == "a was asked first: HTTP 500"
     assert manager._served(price("a"), Ask(BTC), failed).reason is None
+
+
+def test_who_is_named_as_the_first(manager: Manager) -> None:
+    """The first choice that did not answer, whenever its turn ended; nobody who was asked beside, after it."""
+    beside = Story(order=("a", "b"))
+    beside.tell("a", Fate.SERVED, "rest")
+    beside.tell("b", Fate.LATE, "no answer in time")
+    assert manager._served(price("a"), Ask(BTC), beside).reason is None
+    late = Story(order=("a", "b"))
+    late.tell("b", Fate.PASSED_OVER, "of the last close")
+    late.tell("a", Fate.FAILED, "HTTP 503", error="RestUnavailable")
+    assert manager._served(price("b"), Ask(BTC), late).reason == "a was asked first: HTTP 503"
 
 
 def test_cut() -> None:
