@@ -17,7 +17,7 @@ run: setup       ## stream prices: live Coinbase, or the simulator where it cann
 	@$(BIN)/start-stream --exchange auto
 
 test: unit       ## all tests: then those of real processes two at a time, then those that need the machine
-	$(BIN)/python -m pytest -n 2 -m "not timed" tests/integration tests/test_docs.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not timed" tests/integration tests/test_docs.py
 	$(BIN)/python -m pytest -m "timed or faults or browser" tests/integration tests/faults tests/browser
 
 unit: setup      ## only the fast, pure tests
