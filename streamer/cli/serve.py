@@ -13,7 +13,7 @@ from streamer import logs, settings
 from streamer.cli.common import add_redis_option, need_redis_url, run_async
 from streamer.errors import ConfigError
 from streamer.settings import Settings
-from streamer.web.address import BACKLOG, bound, check_access, url_of
+from streamer.web.address import bound, check_access, url_of
 from streamer.web.serve import serve
 
 _GIVES_WAY = 10
@@ -60,11 +60,9 @@ def _inherited(fd: int) -> socket.socket:
     """
     try:
         sock = socket.socket(fileno=fd)
-        try:
-            sock.listen(BACKLOG)  # nothing new to one that listens; refused by one that never can
-        except OSError:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             sock.close()
-            raise
+            raise OSError("it does not listen")
     except (OSError, ValueError, OverflowError) as exc:  # not open or no socket; negative; beyond any number
         raise ConfigError("--fd", fd, "must be the number of a socket that listens") from exc
     return sock

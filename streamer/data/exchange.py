@@ -97,7 +97,9 @@ class Exchange(Provider):
         if read.tier in (Tier.REALTIME, Tier.REST):
             return read
         sent = await self._sent(ask, now_s)
-        return read if sent is None else min(read, sent, key=lambda found: (found.tier is Tier.STALE, found.age_s))
+        if sent is None:
+            return read
+        return min(read, replace(sent, why=read.why), key=lambda found: (found.tier is Tier.STALE, found.age_s))
 
     async def _read(self, ask: Ask, call: Call, max_age_s: float | None) -> Found[Value]:
         if not await self._lists(str(ask.symbol), _how(call, share=0.5)):

@@ -26,7 +26,7 @@ from streamer.quality.alerts import Alert, Alerts
 from streamer.quality.findings import Finding
 from streamer.quality.score import Observed, Score, score
 from streamer.quality.validation import validate
-from streamer.store.connect import Store
+from streamer.store.connect import Script, Store
 from streamer.store.journal import Journal, Trouble
 from streamer.store.keys import Keys
 from streamer.store.records import parse_json
@@ -43,13 +43,6 @@ _MOST_JUDGED: Final = 1000
 _QUIET_S: Final = 900.0
 _TRIES: Final = 20
 """Of as many processes that enter the same at once, one gets through each time."""
-_ENTER: Final = """
-if (redis.call('MGET', KEYS[1])[1] or '') ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[5])
-return 1
-"""
-"""Writes what was seen, unless others have written since it was read. MGET takes a key of another type for none."""
 _Step = Callable[[Observed], Observed]
 
 
@@ -77,7 +70,7 @@ class Keeper:
 
     def __init__(self, store: Store, keys: Keys, tell: Callable[[Alert], None] = lambda alert: None) -> None:
         self._store, self._keys, self._tell = store, keys, tell
-        self._journal = Journal(store, keys)
+        self._journal, self._enter = Journal(store, keys), Script(store, "enter_scores")
         self._alerts = Alerts(quiet_s=_QUIET_S)
         self._troubles: dict[tuple[str, str, str], Trouble] = {}
         self._steps: defaultdict[tuple[str, str], list[_Step]] = defaultdict(list)
@@ -211,19 +204,16 @@ class Keeper:
         keys = [self._keys.score(*name) for name in steps]
         raws = await self._store.answer(self._store.client.mget(keys))
         now_ms = int(time.time() * 1000)
-        pipeline = self._store.client.pipeline(transaction=False)
+        words: list[str | int | bytes] = [now_ms, _LIFE_S, _MOST]
         entered = {}
-        for (name, taken), key, raw in zip(steps.items(), keys, raws, strict=True):
+        for (name, taken), raw in zip(steps.items(), raws, strict=True):
             seen = _observed(raw)
             for step in taken:
                 seen = step(seen)
             entered[name] = Scored(*name, score(seen, due_s=DUE_S), now_ms / 1000)
-            value = msgspec.json.encode(asdict(seen))
-            pipeline.eval(_ENTER, 2, key, self._keys.scores, raw or b"", value, _LIFE_S, now_ms, " ".join(name))
-        pipeline.zremrangebyrank(self._keys.scores, 0, -_MOST - 1)
-        pipeline.zremrangebyscore(self._keys.scores, "-inf", now_ms - _LIFE_S * 1000)
-        *taken_in, _, _ = await self._store.answer(pipeline.execute())
-        done = [name for name, is_in in zip(entered, taken_in, strict=True) if is_in]
+            words += [raw or b"", msgspec.json.encode(asdict(seen)), " ".join(name)]
+        are_in = await self._enter([self._keys.scores, *keys], words)
+        done = [name for name, is_in in zip(entered, are_in, strict=True) if is_in]
         if len(self._known) + len(done) > _MOST:
             self._known.clear()
         self._known |= {name: entered[name] for name in done}

@@ -346,7 +346,7 @@ class Manager:
             reasons.append(f"{first.provider} {'comes' if first.is_held else 'was asked'} first: {first.why}")
         if story.outage:
             reasons.append(f"without Redis, and what others have asked: {story.outage}")
-        if found.tier is Tier.STALE:
+        if found.why or found.tier is Tier.STALE:
             reasons.append(found.why or "stale: nobody has anything better")
         if not value.is_live:
             reasons.append("not live: delayed, or of the last close")

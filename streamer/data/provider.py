@@ -48,7 +48,7 @@ _UNLIMITED: Final = (Window(10, 1.0),)
 """Where neither plan nor settings name a short window, so that no provider is ever hammered."""
 
 _LONGEST_S: Final = 10
-"""No window of a rate is longer: all its calls may come at once."""
+"""No window of a rate is longer."""
 
 _LEARN_AGAIN_S: Final = 600.0
 """A list is not asked for again before, whether it came or not."""
@@ -126,7 +126,7 @@ class Provider:
             from_s, to_s = ask.from_s, ask.to_s
         pieces: list[Request[Any]] = []
         at_s = from_s
-        while at_s < to_s:
+        while at_s < to_s and not (pieces and at_s > now_s):  # in what is to come there is nothing yet
             start_s, at_s = self.adapter.piece(symbol, interval, at_s, now_s)
             copy = self._keys.data_copy(self.name, str(symbol), f"{interval}:{start_s}:{at_s}")
             span = Span(start_s, at_s, -(-(at_s - start_s) // step_s))
@@ -252,17 +252,22 @@ class Provider:
             return await self._fetched(requests[0], call, since)
         kept = await self._pieces_kept(requests, max_age_s)
         parts: list[Found[Series]] = []
-        empty, have = None, 0
+        empty: NoData | UnknownSymbol | None = None
+        have = 0
         for at, request in enumerate(reversed(requests), 1):
             part = kept.get(request.copy.key)
             try:
                 parts.append(part if part is not None else await self._fetched(request, call, since))
             except NoData as exc:  # a range may begin before there was anything
                 empty = exc
+            except UnknownSymbol as exc:  # as some say it
+                if not parts:
+                    raise
+                empty = exc
             except NotEntitled:
                 if not parts:
                     raise
-                return joined(parts[::-1], note="older bars are not in the plan")
+                return joined(parts[::-1], note="the plan refuses older bars")
             else:
                 have += _count(parts[-1], ask)
             if progress is not None:
@@ -351,24 +356,28 @@ def windows_of(limits: Sequence[Limit], budget: BudgetSettings) -> tuple[Window,
     """Return the windows that calls are held to: the plan's, or what the settings say in their place.
 
     A rate replaces the plan's windows that are shorter than a day, a daily number the one of a day. A rate of 2.5
-    means no more than 5 within any 2 s, one of 0.083 no more than 1 within any 12.05 s.
+    means no more than 5 within any 2 s and 3 within one, one of 0.083 no more than 1 within any 12.05 s.
     """
     short = tuple(Window(limit.calls, limit.length_s) for limit in limits if limit.length_s < DAY_S)
     daily = tuple(Window(limit.calls, limit.length_s) for limit in limits if limit.length_s >= DAY_S)
     if budget.rps is not None:
-        short = (_window_of(budget.rps),)
+        short = _windows_of_rate(budget.rps)
     if budget.daily is not None:
         daily = (Window(budget.daily, DAY_S),)
     return (*(short or _UNLIMITED), *daily)
 
 
-def _window_of(rps: float) -> Window:
-    """Return the window of whole seconds that comes nearest to a rate and never exceeds it; the shortest such."""
+def _windows_of_rate(rps: float) -> tuple[Window, ...]:
+    """Return the window of whole seconds that comes nearest to a rate and never exceeds it; the shortest such.
+
+    Beside a longer one, a window of one second keeps its calls from coming all at once.
+    """
     if rps < 1:
-        return Window(1, 1 / rps)
+        return (Window(1, 1 / rps),)
     rate = Fraction(str(rps))
     length_s = max(range(1, _LONGEST_S + 1), key=lambda length_s: Fraction(int(rate * length_s), length_s))
-    return Window(int(rate * length_s), float(length_s))
+    nearest = Window(int(rate * length_s), float(length_s))
+    return (nearest,) if length_s == 1 else (Window(math.ceil(rate), 1.0), nearest)
 
 
 def scope_of(adapter: Adapter) -> str:

@@ -26,8 +26,8 @@ async def race(
     """Return the first answer that will do, in the order of `names` as far as they are quick; None where none does.
 
     Who fails is followed by the next at once; who is silent for `patience_s` is left asking, and the next is asked
-    beside. A long answer that comes in part by part is no silence. Whoever is still asking when it is over is
-    cancelled: a flight that others wait for goes on for them.
+    beside. A long answer that comes in part by part is no silence, for half of the time there is. Whoever is still
+    asking when it is over is cancelled: a flight that others wait for goes on for them.
 
     Args:
         find: Asks one; what it is given beside the name it calls whenever a part of a long answer has come.
@@ -38,10 +38,11 @@ async def race(
     """
     queue, running = deque(names), dict[asyncio.Task[Found[Any]], tuple[str, float]]()
     next_at = time.monotonic()
+    half_time = (next_at + deadline) / 2
 
     def heard() -> None:
         nonlocal next_at
-        next_at = max(next_at, time.monotonic() + patience_s)
+        next_at = max(next_at, min(half_time, time.monotonic() + patience_s))
 
     try:
         while queue or running:

@@ -27,7 +27,7 @@ _PIECE: Final = 5000
 _IDLE: Final = 2
 """Stocks are traded less than half of the time, early and late hours included."""
 _DAY_S: Final = 86_400
-_MONTH_S: Final = 30 * _DAY_S
+_WEEK_S: Final = 7 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +166,9 @@ class Adapter(ABC):
     def free_from_s(self, now_s: int) -> int:
         """Return since when the plan that costs nothing has bars: no piece crosses that, or all would be refused.
 
-        For a month it is the same, so that pieces are; 0 where no plan ends anywhere.
+        For a week it is the same, so that pieces are; 0 where no plan ends anywhere.
         """
-        return 0 if self.free_days is None else -(-(now_s - self.free_days * _DAY_S) // _MONTH_S) * _MONTH_S
+        return 0 if self.free_days is None else -(-(now_s - self.free_days * _DAY_S) // _WEEK_S) * _WEEK_S
 
     def listing(self) -> Flow[Sequence[Listed]] | None:
         """Ask for the list of what there is; None where the provider has none."""

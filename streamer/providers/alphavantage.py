@@ -105,9 +105,11 @@ class AlphaVantage(Adapter):
         return Series(symbol, interval, kind, bars, not is_stock, "up to the last close" if is_stock else "")
 
     def piece(self, symbol: Symbol, interval: Interval, at_s: int, now_s: int) -> tuple[int, int]:
-        """What one request brings: a calendar month, or all days, of a stock the free ones apart."""
+        """What one request brings: all of a coin, of a stock a calendar month, or all days, the free ones apart."""
+        if symbol.asset is AssetClass.CRYPTO:
+            return 0, _LATER_S
         if interval is Interval.D1:
-            free_from_s = 0 if symbol.asset is AssetClass.CRYPTO else self.free_from_s(now_s)
+            free_from_s = self.free_from_s(now_s)
             return (0, free_from_s) if at_s < free_from_s else (free_from_s, _LATER_S)
         first = day_of(at_s, symbol.asset).replace(day=1)
         following = (first + timedelta(days=31)).replace(day=1)

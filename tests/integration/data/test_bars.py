@@ -9,14 +9,17 @@ from typing import Final
 
 import pytest
 
+from streamer.data.ask import Ask, Found
 from streamer.data.manager import How
+from streamer.data.requests import BarsRequest
 from streamer.data.story import Fate
-from streamer.errors import ConfigError, Unavailable
+from streamer.errors import ConfigError, Unavailable, UnknownSymbol
 from streamer.model import Tier
 from streamer.providers.adapter import Access
+from streamer.providers.base import Call
 from streamer.providers.binance import Binance
 from streamer.providers.polygon import Polygon
-from streamer.providers.shape import Bar, Interval
+from streamer.providers.shape import Bar, Interval, Series
 from streamer.providers.symbols import parse_symbol
 from streamer.simulator.providers.server import ProviderFake
 from tests.integration.data.conftest import Join
@@ -89,6 +92,36 @@ async def test_what_the_plan_has_of_a_range(join: Join, fake: ProviderFake) -> N
     assert served.found.value.bars[0].start_s - start_s < 6 * 24 * HOUR_S or "plan" in (served.reason or "")
 
 
+async def test_what_is_to_come_is_not_asked_for(party: Party) -> None:
+    """In the last hour of a month in New York no piece of the next one is made, which would be an invalid call."""
+    now_s = int(datetime(2026, 11, 1, 3, 30, tzinfo=UTC).timestamp())
+    ask = Ask(SPY, Interval.H1, 500, now_s - 24 * HOUR_S, now_s + HOUR_S)
+    (piece,) = party.desk.providers["alphavantage"].requests(ask, now_s)
+    assert isinstance(piece, BarsRequest)
+    assert piece.span.from_s < now_s < piece.span.to_s
+
+
+async def test_a_range_that_begins_before_there_was_anything(
+    party: Party, fake: ProviderFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some say then that they do not know the symbol: what has come of it by then is served."""
+    binance = party.desk.providers["binance"]
+    end_s = 1_790_000_000 // (MOST * HOUR_S) * MOST * HOUR_S
+    fetched = binance._fetched
+
+    async def before_listing(request: BarsRequest, call: Call, since: float | None = None) -> Found[Series]:
+        if request.span.from_s < end_s - MOST * HOUR_S:
+            raise UnknownSymbol("binance bars", "it has no BTC-USDT")
+        return await fetched(request, call, since)
+
+    monkeypatch.setattr(binance, "_fetched", before_listing)
+    served = await party.desk.bars(
+        USDT, Interval.H1, start_s=end_s - 2 * MOST * HOUR_S, end_s=end_s, limit=5000, how=How(provider="binance")
+    )
+    assert starts(tuple(served.found.value.bars)) == list(range(end_s - MOST * HOUR_S, end_s, HOUR_S))
+    assert totals(fake) == {"binance": 1}
+
+
 async def test_pieces_are_shared(join: Join, fake: ProviderFake, redis: RedisServer) -> None:
     """Who asks for another part of the same time gets the pieces that are there, also in another process."""
     one, other = await join(), await join()
@@ -138,7 +171,7 @@ async def test_what_comes_by_the_month_is_a_call_a_month(
     """Of a range over three calendar months each is asked for once."""
     begin_s, end_s = (int(datetime(2026, month, 5, tzinfo=UTC).timestamp()) for month in (8, 10))
     served = await party.desk.bars(
-        SPY, interval, start_s=begin_s, end_s=end_s, limit=100_000, how=How(provider="alphavantage")
+        SPY, interval, start_s=begin_s, end_s=end_s, limit=100_000, how=How(provider="alphavantage", timeout_s=30)
     )
     found = starts(tuple(served.found.value.bars))
     assert found == sorted(set(found))

@@ -164,6 +164,7 @@ async def test_what_was_sent_comes_where_the_exchange_is_down(join: Join, fake: 
     await party.desk.take_price("coinbase", sent("2", age_s=5))
     served = await party.desk.price(BTC)
     assert (served.found.tier, served.found.value.price) == (Tier.CACHE, Decimal(2))
+    assert "coinbase price BTC-USD" in (served.reason or "")
 
 
 async def test_what_it_cannot_have_is_not_asked(party: Party, fake: ProviderFake) -> None:

@@ -9,11 +9,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from unittest.mock import AsyncMock
 
 import aiohttp.web
 import pytest
 
-from streamer.data import alarm, keeper
+from streamer.data import alarm
 from streamer.data.ask import Ask
 from streamer.data.manager import How
 from streamer.errors import ConfigError, RestUnavailable, Unavailable
@@ -71,12 +72,10 @@ async def test_nothing_is_lost_between_processes(join: Join, redis: RedisServer)
     assert [party.desk.keeper.dropped for party in parties] == [0] * len(parties)
 
 
-async def test_what_cannot_be_entered_is_counted(
-    join: Join, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_cannot_be_entered_is_counted(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where others are always quicker it is let go after some tries, and said to be."""
     party = await join()
-    monkeypatch.setattr(keeper, "_ENTER", "return 0")
+    monkeypatch.setattr(party.desk.keeper, "_enter", AsyncMock(return_value=[0]))
     party.desk.keeper.heard("polygon", Ask(BTC), RestUnavailable("polygon price", "HTTP 500"))
     await party.desk.keeper.write()
     assert party.desk.keeper.dropped == 1

@@ -139,6 +139,17 @@ def test_a_bot_runs_the_commands(world: World) -> None:
     assert world.redis.refused("bot") == []
 
 
+@pytest.mark.parametrize("user", ["streamer", "bot"])
+def test_what_a_provider_is_worth_is_kept(world: World, user: str) -> None:
+    """Who asks providers may enter how it went."""
+    world.redis.ask("DEL", Keys().scores)
+    env = {"REDIS_URL": world.redis.url_of(user), "STREAMER_REST_URL": world.simulator.rest_url}
+    done = run("streamer", "price", STREAMED, "--provider", "coinbase", folder=world.folder, env=env)
+    assert done.returncode == 0, done.stderr
+    assert world.redis.ask("ZSCORE", Keys().scores, f"coinbase {STREAMED}") is not None
+    assert world.redis.refused(user) == []
+
+
 def test_a_bot_serves_the_api(world: World, tmp_path: Path) -> None:
     """`streamer serve` needs no more than a bot: prices, status, metrics and what REST has cost."""
     port, env = free_port(), {"REDIS_URL": world.redis.url_of("bot"), "STREAMER_REST_URL": world.simulator.rest_url}

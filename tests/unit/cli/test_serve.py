@@ -56,14 +56,14 @@ def test_what_is_no_number_is_no_socket(tmp_path: Path) -> None:
     assert "argument --fd: invalid int value: 'many'" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["datagrams", "connected", "without a pipe"])
+@pytest.mark.parametrize("kind", ["datagrams", "connected", "unbound", "without a pipe"])
 def test_a_socket_that_cannot_be_served_is_refused(tmp_path: Path, kind: str) -> None:
     """One that nobody can connect to, or that comes without a pipe whose end would end it."""
     near, far = socket.socketpair()
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    listening = socket.create_server(("127.0.0.1", 0))
-    with near, far, udp, listening:
-        given = {"datagrams": udp, "connected": near, "without a pipe": listening}[kind]
+    listening, unbound = socket.create_server(("127.0.0.1", 0)), socket.socket()
+    with near, far, udp, unbound, listening:
+        given = {"datagrams": udp, "connected": near, "unbound": unbound, "without a pipe": listening}[kind]
         command = [
             str(BIN / "streamer"),
             "serve",

@@ -97,9 +97,16 @@ def test_beside_the_silent() -> None:
 
 def test_what_comes_part_by_part_is_no_silence() -> None:
     """Patience begins anew with each part: nobody is asked beside who sends steadily."""
-    found, _, asked, _, took_s = raced({"a": (0.9, None), "b": (0, None)}, parts={"a": [0.9] * 5})
+    found, _, asked, _, took_s = raced({"a": (0.9, None), "b": (0, None)}, parts={"a": [0.9] * 5}, timeout_s=11)
     assert found is not None
     assert (found.provider, asked, took_s) == ("a", [("a", 0.0)], 5.4)
+
+
+def test_who_sends_steadily_but_too_slowly() -> None:
+    """At half of the time the next is asked beside: else nobody would have answered when it is over."""
+    found, _, asked, _, _ = raced({"a": (0.9, None), "b": (0.5, None)}, parts={"a": [0.9] * 50}, timeout_s=8)
+    assert found is not None
+    assert (found.provider, asked) == ("b", [("a", 0.0), ("b", 4.0)])
 
 
 def test_who_falls_silent_between_parts() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.deploy.rig import DEPLOY, ROOT
 
 LUA = ROOT / "streamer" / "store" / "lua"
-BOTS = ("flight_*", "gateway_*", "store_copy", "wanted_note", "note_callers", "add_up")
+BOTS = ("flight_*", "gateway_*", "store_copy", "wanted_note", "note_callers", "add_up", "enter_scores")
 """Scripts that a process with a reader runs."""
 
 
@@ -36,3 +36,9 @@ def test_scripts_are_held_up_nowhere(user: str, script: str) -> None:
     used = {word.lower() for word in re.findall(r"\b(?:p?call_?|on)\(\s*'([A-Z]+)'", text)}
     selected = {"publish"} if user == "bot" else set()  # to one channel only, so by a selector
     assert used <= commands_of(user) | selected
+
+
+def test_scripts_are_called_by_their_digest() -> None:
+    """No user may EVAL: a script that lies elsewhere than with the others would be refused."""
+    calls = re.compile(r"\.eval\(|register_script|[\"']EVAL[\"']")
+    assert [str(path) for path in (ROOT / "streamer").rglob("*.py") if calls.search(path.read_text("utf-8"))] == []
