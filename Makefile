@@ -18,8 +18,7 @@ run: setup       ## stream prices: live Coinbase, or the simulator where it cann
 
 test: unit       ## all tests: then those of real processes two at a time, then those that need the machine
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not timed" tests/integration tests/test_docs.py
-	$(BIN)/python -m pytest -m timed tests/integration
-	$(BIN)/python -m pytest tests/faults tests/browser
+	$(BIN)/python -m pytest -m timed tests/integration tests/faults tests/browser
 
 unit: setup      ## only the fast, pure tests
 	$(BIN)/python -m pytest -n auto tests/unit tests/property tests/test_architecture.py
